@@ -1,0 +1,280 @@
+//! `SecretsDistribution`: what an app team asks for.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Asks the operator to write one Secret, of mounted sources, in this namespace or in others.
+///
+/// What may be written is decided by the cluster's `DistributionPolicy` objects; without a policy
+/// that grants it, nothing is.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "xlscsde.nhs.uk",
+    version = "v1",
+    kind = "SecretsDistribution",
+    plural = "secretsdistributions",
+    singular = "secretsdistribution",
+    shortname = "sd",
+    category = "secrets-distributor",
+    namespaced,
+    status = "SecretsDistributionStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "A request of an app team: one Secret, made of sources that are mounted into the operator, in this namespace or in others. Granted by DistributionPolicy objects only.",
+    printcolumn(
+        name = "Secret",
+        type_ = "string",
+        json_path = ".status.secretName",
+        description = "Name of the Secret that is written"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Last Sync",
+        type_ = "date",
+        json_path = ".status.lastSyncTime",
+        description = "When a Secret of this request was last written"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.type", priority = 1),
+    printcolumn(
+        name = "Usage",
+        type_ = "string",
+        json_path = ".metadata.annotations.xlscsde\\.nhs\\.uk/secretUsage",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretsDistributionSpec {
+    /// Name of the Secret to write. Defaults to the name of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new(r"self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
+        .message("name must be a valid Secret name: lower-case letters, digits, '-' and '.', starting and ending with a letter or digit"))]
+    pub name: Option<String>,
+
+    /// Type of the Secret. Defaults to Opaque. A policy must allow it; types that a controller turns
+    /// into a live credential are refused.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("!(self in ['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token', 'helm.sh/release.v1'])")
+        .message("this type is reserved: a cluster component would turn it into a live credential; use Opaque or another data type"))]
+    pub type_: Option<String>,
+
+    /// The keys of the Secret and the source of each, 1 to 64.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["to".into()]))]
+    pub secrets: Vec<Mapping>,
+
+    /// Namespaces to write the Secret to. Defaults to the namespace of this object only; if others
+    /// are listed and this one shall receive the Secret too, list it as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 256),
+        inner(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub namespaces: Vec<String>,
+
+    /// More destinations, by the labels of the namespace. Of the namespaces that match, those that a
+    /// policy grants receive the Secret; the others are neither named nor counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("(has(self.matchLabels) && self.matchLabels.size() > 0) || (has(self.matchExpressions) && self.matchExpressions.size() > 0)")
+        .message("an empty namespaceSelector would mean every namespace: give at least one matchLabels or matchExpressions entry"))]
+    pub namespace_selector: Option<LabelSelector>,
+
+    /// Labels and annotations to put on the Secret. Nothing is copied from this object implicitly.
+    #[serde(default, skip_serializing_if = "SecretMetadata::is_empty")]
+    pub metadata: SecretMetadata,
+
+    /// What happens to the Secret when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
+    /// Take over a Secret of that name that exists already and belongs to nobody. The policy must
+    /// allow it too.
+    #[serde(default)]
+    pub adopt: bool,
+
+    /// While true nothing is written and nothing is deleted; the Secret stays as it is.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// One key of the Secret and where its content comes from.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// Source: a file name below the operator's mount, 1 to 4 segments joined by '/', each starting
+    /// with a letter or digit.
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,3}$")
+    )]
+    pub from: String,
+
+    /// Key in the Secret's data.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._A-Za-z0-9]+$"))]
+    #[x_kube(validation = Rule::new("self != '.' && !self.startsWith('..')")
+        .message("a key must not be '.' nor start with '..': the kubelet keeps these names for itself when it mounts a Secret"))]
+    pub to: String,
+}
+
+/// Labels and annotations for the Secret.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretMetadata {
+    /// Labels to put on the Secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(validation = Rule::new("self.all(key, key != 'app.kubernetes.io/managed-by' && !key.startsWith('xlscsde.nhs.uk/'))")
+        .message("labels under xlscsde.nhs.uk/ and app.kubernetes.io/managed-by are the operator's own: choose another key"))]
+    pub labels: BTreeMap<String, LabelValue>,
+
+    /// Annotations to put on the Secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('xlscsde.nhs.uk/') && !key.startsWith('kubernetes.io/'))")
+        .message("annotations under xlscsde.nhs.uk/ and kubernetes.io/ are reserved: choose another key"))]
+    pub annotations: BTreeMap<String, AnnotationValue>,
+}
+
+impl SecretMetadata {
+    /// Neither a label nor an annotation.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.annotations.is_empty()
+    }
+}
+
+/// Value of a label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct LabelValue(
+    #[schemars(length(max = 63), regex(pattern = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"))] pub String,
+);
+
+/// Value of an annotation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct AnnotationValue(#[schemars(length(max = 4096))] pub String);
+
+/// What happens to a Secret when its request is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// The Secret is deleted.
+    #[default]
+    Delete,
+    /// The Secret stays, and belongs to nobody from then on.
+    Retain,
+}
+
+/// What the operator found and did. Written by the operator only, and never read by it as truth.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretsDistributionStatus {
+    /// The generation of the request that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Permitted, Synced and Ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// Name of the Secret that is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+
+    /// The destinations, at most 50, those that need attention first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["namespace".into()]))]
+    pub targets: Vec<TargetStatus>,
+
+    /// Number of destinations, also those past the bound of `targets`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets_total: Option<i32>,
+
+    /// Number of destinations whose Secret is as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets_synced: Option<i32>,
+
+    /// One entry for each mapping: granted or not, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["to".into()]))]
+    pub decisions: Vec<DecisionStatus>,
+
+    /// When a Secret of this request was last written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_time: Option<Time>,
+
+    /// When the operator acts again by itself: the end of a grace period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Time>,
+}
+
+/// State of the Secret in one destination.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetStatus {
+    /// Destination namespace.
+    pub namespace: String,
+    /// Name of the Secret.
+    pub name: String,
+    /// Synced, Pending, Denied, Failed or Retained.
+    pub state: TargetState,
+    /// A reason of the Permitted or Synced condition; absent when synced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What is wrong and what to do; absent when synced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When the operator last wrote this Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_written: Option<Time>,
+}
+
+/// State of one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum TargetState {
+    /// No policy grants it.
+    Denied,
+    /// The operator tried and could not.
+    Failed,
+    /// The operator acts later by itself.
+    #[default]
+    Pending,
+    /// The grant is gone, the Secret stays as the policy said when it was written.
+    Retained,
+    /// The Secret is as it should be.
+    Synced,
+}
+
+/// The decision about one mapping.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionStatus {
+    /// Source of the mapping.
+    pub from: String,
+    /// Key of the mapping.
+    pub to: String,
+    /// Granted or Refused.
+    pub result: DecisionResult,
+    /// A reason of the Permitted condition; absent when granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The policy that granted it; absent when refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+}
+
+/// Outcome for one mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DecisionResult {
+    /// A policy grants it, in every destination.
+    Granted,
+    /// Not granted in at least one destination.
+    #[default]
+    Refused,
+}

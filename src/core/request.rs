@@ -1,0 +1,161 @@
+//! A request that has been understood: parse, don't validate.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::{
+    name::{NamespaceName, RequestKey, SecretKey, SecretName, SecretType, SourceName, Target, Uid},
+    selector::Selector,
+};
+use crate::api::{DeletionPolicy, SecretsDistribution, names};
+
+/// The most mappings a request may have. The schema says the same.
+const MAX_MAPPINGS: usize = 64;
+
+/// A `SecretsDistribution` whose every field has been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Where the request is.
+    pub key: RequestKey,
+    /// Its UID: what owns the Secrets written for it.
+    pub uid: Uid,
+    /// The generation that was read.
+    pub generation: i64,
+    /// When it was created: of two requests for one target the older wins.
+    pub created: Timestamp,
+    /// Name of the Secret to write.
+    pub secret_name: SecretName,
+    /// Type of the Secret to write.
+    pub secret_type: SecretType,
+    /// What goes into it; keys are unique, never empty.
+    pub mappings: Vec<Mapping>,
+    /// Namespaces it names as destinations; its own if it names none.
+    pub destinations: BTreeSet<NamespaceName>,
+    /// More destinations by label.
+    pub selector: Option<Selector>,
+    /// Labels for the Secret.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations for the Secret.
+    pub annotations: BTreeMap<String, String>,
+    /// What happens to the Secret when the request is deleted.
+    pub deletion_policy: DeletionPolicy,
+    /// Whether the request wants to take over an unowned Secret.
+    pub adopt: bool,
+    /// Whether the request is suspended.
+    pub suspend: bool,
+    /// Whether the request is being deleted (a finalizer of somebody else holds it).
+    pub deleting: bool,
+}
+
+/// One key of the Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// Where the content comes from.
+    pub from: SourceName,
+    /// The key it goes to.
+    pub to: SecretKey,
+}
+
+/// A request that cannot be understood, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidRequest {
+    /// Path of the field, such as `spec.secrets[2].from`.
+    pub field: String,
+    /// What is wrong with it, and what is expected.
+    pub problem: String,
+}
+
+fn invalid(field: impl Into<String>, problem: impl ToString) -> InvalidRequest {
+    InvalidRequest { field: field.into(), problem: problem.to_string() }
+}
+
+impl Request {
+    /// Checks everything again that the schema checks: an object may have been stored before the schema was.
+    pub fn parse(object: &SecretsDistribution) -> Result<Self, InvalidRequest> {
+        let spec = &object.spec;
+        let key = request_key(object)?;
+        let secret_name = match &spec.name {
+            Some(name) => SecretName::parse(name).map_err(|e| invalid("spec.name", e))?,
+            None => key.name.clone(),
+        };
+        let secret_type =
+            SecretType::parse(spec.type_.as_deref().unwrap_or(names::OPAQUE)).map_err(|e| invalid("spec.type", e))?;
+        let selector = spec
+            .namespace_selector
+            .as_ref()
+            .map(Selector::parse)
+            .transpose()
+            .map_err(|e| invalid("spec.namespaceSelector", e))?;
+        Ok(Self {
+            uid: Uid::admitted(&object.uid().unwrap_or_default()),
+            generation: object.metadata.generation.unwrap_or_default(),
+            created: object.creation_timestamp().map(|t| t.0).unwrap_or(Timestamp::UNIX_EPOCH),
+            secret_name,
+            secret_type,
+            mappings: mappings(object)?,
+            destinations: destinations(object, &key)?,
+            selector,
+            labels: spec.metadata.labels.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect(),
+            annotations: spec.metadata.annotations.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect(),
+            deletion_policy: spec.deletion_policy,
+            adopt: spec.adopt,
+            suspend: spec.suspend,
+            deleting: object.metadata.deletion_timestamp.is_some(),
+            key,
+        })
+    }
+
+    /// The Secret this request writes in `namespace`.
+    pub fn target(&self, namespace: &NamespaceName) -> Target {
+        Target { namespace: namespace.clone(), name: self.secret_name.clone() }
+    }
+
+    /// Sorts requests by age: of two, the smaller one is the older. The UID breaks ties, so that the
+    /// order never depends on who looks.
+    pub fn seniority(&self) -> (Timestamp, &Uid) {
+        (self.created, &self.uid)
+    }
+}
+
+/// Namespace and name of a request, as far as they can be understood.
+pub fn request_key(object: &SecretsDistribution) -> Result<RequestKey, InvalidRequest> {
+    Ok(RequestKey {
+        namespace: NamespaceName::parse(&object.namespace().unwrap_or_default())
+            .map_err(|e| invalid("metadata.namespace", e))?,
+        name: SecretName::parse(&object.name_any()).map_err(|e| invalid("metadata.name", e))?,
+    })
+}
+
+fn mappings(object: &SecretsDistribution) -> Result<Vec<Mapping>, InvalidRequest> {
+    let entries = &object.spec.secrets;
+    if entries.is_empty() || entries.len() > MAX_MAPPINGS {
+        return Err(invalid("spec.secrets", format!("must have 1 to {MAX_MAPPINGS} entries, has {}", entries.len())));
+    }
+    let mut seen = BTreeSet::new();
+    let mut mappings = Vec::with_capacity(entries.len());
+    for (i, entry) in entries.iter().enumerate() {
+        let from = SourceName::parse(&entry.from).map_err(|e| invalid(format!("spec.secrets[{i}].from"), e))?;
+        let to = SecretKey::parse(&entry.to).map_err(|e| invalid(format!("spec.secrets[{i}].to"), e))?;
+        if !seen.insert(to.clone()) {
+            return Err(invalid(
+                format!("spec.secrets[{i}].to"),
+                format!("duplicate key {to}: each key may be written once"),
+            ));
+        }
+        mappings.push(Mapping { from, to });
+    }
+    Ok(mappings)
+}
+
+fn destinations(object: &SecretsDistribution, key: &RequestKey) -> Result<BTreeSet<NamespaceName>, InvalidRequest> {
+    if object.spec.namespaces.is_empty() {
+        return Ok(BTreeSet::from([key.namespace.clone()]));
+    }
+    let parse = |(i, name): (usize, &String)| {
+        NamespaceName::parse(name).map_err(|e| invalid(format!("spec.namespaces[{i}]"), e))
+    };
+    object.spec.namespaces.iter().enumerate().map(parse).collect()
+}
