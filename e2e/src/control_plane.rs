@@ -1,0 +1,222 @@
+//! [`ControlPlane`]: the cluster of a test or of the demo.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::{ObjectMeta, PostParams};
+use kube::config::Kubeconfig;
+use kube::{Api, Client};
+use tokio::sync::OnceCell;
+
+use crate::audit::AuditLog;
+use crate::binaries::sibling;
+use crate::kubeconfig;
+use crate::kubectl::Kubectl;
+use crate::supervisor::{Description, programs};
+use crate::workdir::Workdir;
+
+/// A Kubernetes API with its controllers, and the administrator's access to it.
+///
+/// It holds nothing that belongs to an async runtime: tests that have one each can share it.
+#[derive(Debug)]
+pub struct ControlPlane {
+    kubeconfig: PathBuf,
+    kubectl: PathBuf,
+    directory: PathBuf,
+    access: Kubeconfig,
+    audit: Option<AuditLog>,
+    description: Option<Description>,
+    // What is dropped, not read: the supervisor ends, or our folder beside a foreign cluster goes.
+    _owner: Owner,
+}
+
+#[derive(Debug)]
+enum Owner {
+    Supervisor { _running: Supervisor },
+    Existing { _files: Workdir },
+}
+
+impl ControlPlane {
+    /// Starts a control plane of its own, with the kinds in `crds/`; or uses the cluster whose
+    /// kubeconfig `E2E_KUBECONFIG` names.
+    pub async fn start() -> Result<Self> {
+        match std::env::var_os("E2E_KUBECONFIG").filter(|path| !path.is_empty()) {
+            Some(path) => Self::existing(Path::new(&path)).await,
+            None => Self::supervised().await,
+        }
+    }
+
+    /// The one that all tests of this process share. It ends with the process.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
+        SHARED.get_or_try_init(Self::start).await
+    }
+
+    async fn supervised() -> Result<Self> {
+        let (running, description) = tokio::task::spawn_blocking(Supervisor::start).await??;
+        let access = Kubeconfig::read_from(&description.kubeconfig)?;
+        Ok(Self {
+            kubeconfig: description.kubeconfig.clone(),
+            kubectl: description.kubectl.clone(),
+            directory: description.directory.clone(),
+            audit: Some(AuditLog::new(description.audit_log.clone(), access.clone())),
+            access,
+            description: Some(description),
+            _owner: Owner::Supervisor { _running: running },
+        })
+    }
+
+    async fn existing(kubeconfig: &Path) -> Result<Self> {
+        let access = Kubeconfig::read_from(kubeconfig).context("E2E_KUBECONFIG")?;
+        let files = Workdir::create()?;
+        let cluster = Self {
+            kubeconfig: kubeconfig.canonicalize()?,
+            kubectl: programs::kubectl().await?,
+            directory: files.path().to_owned(),
+            access,
+            audit: None,
+            description: None,
+            _owner: Owner::Existing { _files: files },
+        };
+        let version = cluster.client().await?.apiserver_version().await;
+        version.context("the cluster of E2E_KUBECONFIG does not answer")?;
+        Ok(cluster)
+    }
+
+    /// A client of the administrator; a new one each time, for the runtime of the caller.
+    pub async fn client(&self) -> Result<Client> {
+        kubeconfig::client(self.access.clone()).await
+    }
+
+    /// A client of the administrator who acts as somebody else.
+    pub async fn client_for_user(&self, user: &str, groups: &[&str]) -> Result<Client> {
+        kubeconfig::client(kubeconfig::impersonating(self.access.clone(), user, groups)).await
+    }
+
+    /// A client with a ServiceAccount's own token.
+    pub async fn client_for_service_account(&self, namespace: &str, name: &str) -> Result<Client> {
+        kubeconfig::client(self.service_account_access(namespace, name).await?).await
+    }
+
+    /// A kubeconfig with a ServiceAccount's own token, for another process.
+    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let path = self.directory.join(format!("{namespace}.{name}.kubeconfig"));
+        kubeconfig::write(&path, &self.service_account_access(namespace, name).await?)?;
+        Ok(path)
+    }
+
+    async fn service_account_access(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
+        let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, namespace);
+        let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await;
+        let answer = answer.with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
+        let token = answer.status.and_then(|status| status.token).context("the TokenRequest has no token")?;
+        Ok(kubeconfig::with_token(self.access.clone(), &token))
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The folder for files that belong to this control plane; it goes with it.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The processes and files of a control plane of our own; none for an existing cluster.
+    pub fn description(&self) -> Option<&Description> {
+        self.description.as_ref()
+    }
+
+    /// The API server's audit log; none for an existing cluster.
+    pub fn audit(&self) -> Option<&AuditLog> {
+        self.audit.as_ref()
+    }
+
+    /// A call of kubectl with the administrator's kubeconfig.
+    pub fn kubectl<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Kubectl {
+        self.kubectl_with(&self.kubeconfig, arguments)
+    }
+
+    /// A call of kubectl with another kubeconfig.
+    pub fn kubectl_with<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        kubeconfig: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Kubectl {
+        Kubectl::new(&self.kubectl, kubeconfig, &self.directory).args(arguments)
+    }
+
+    /// Applies manifests, server-side.
+    pub async fn apply_yaml(&self, manifests: &str) -> Result<()> {
+        self.kubectl(["apply", "--server-side", "-f", "-"]).stdin(manifests).succeed().await?;
+        Ok(())
+    }
+
+    /// Applies the manifests of a file, or of a folder and those below, server-side.
+    pub async fn apply_path(&self, path: &Path) -> Result<()> {
+        ensure!(path.exists(), "{} does not exist", path.display());
+        self.kubectl(["apply", "--server-side", "--recursive", "-f"]).arg(path).succeed().await?;
+        Ok(())
+    }
+
+    /// Installs what a platform team installs: `crds/` and `rbac/`, in the namespace of the operator.
+    pub async fn install(&self) -> Result<()> {
+        self.apply_path(&repository().join("crds")).await?;
+        let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
+        self.kubectl(established).succeed().await?;
+        self.apply_yaml("{apiVersion: v1, kind: Namespace, metadata: {name: secrets-distributor}}").await?;
+        self.apply_path(&repository().join("rbac")).await
+    }
+
+    /// Creates a namespace of a new name that starts with `prefix`.
+    pub async fn namespace(&self, prefix: &str) -> Result<String> {
+        let metadata = ObjectMeta { generate_name: Some(format!("{prefix}-")), ..ObjectMeta::default() };
+        let namespaces = Api::<Namespace>::all(self.client().await?);
+        let created =
+            namespaces.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await?;
+        created.metadata.name.context("a namespace without a name")
+    }
+}
+
+/// The folder of the sources that this was built from.
+pub(crate) fn repository() -> &'static Path {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().unwrap_or(crate_folder)
+}
+
+/// The supervisor's process. Its standard input is ours to close: that ends it, however we end.
+#[derive(Debug)]
+struct Supervisor(Child);
+
+impl Supervisor {
+    fn start() -> Result<(Self, Description)> {
+        let mut command = Command::new(sibling("control-plane")?);
+        let crds = repository().join("crds");
+        if crds.is_dir() {
+            command.arg("--apply").arg(crds);
+        }
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut supervisor = Self(child.context("cannot start the control plane")?);
+        let stdout = supervisor.0.stdout.take().context("no pipe from the supervisor")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        ensure!(!line.is_empty(), "the control plane did not start; it told why on standard error");
+        let description = serde_json::from_str(&line).context("the supervisor told something else than where it is")?;
+        Ok((supervisor, description))
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // It bounds its own end.
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,118 @@
+//! The harness itself: what every other test takes for granted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use e2e::{ControlPlane, eventually};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{from_value, json};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn config_map(name: &str) -> ConfigMap {
+    from_value(json!({ "metadata": { "name": name } })).unwrap()
+}
+
+#[tokio::test]
+async fn kubectl_works_and_tells_why_it_does_not() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let namespaces = cluster.kubectl(["get", "namespaces", "-o", "name"]).succeed().await.unwrap();
+    assert!(namespaces.contains("namespace/kube-system"), "{namespaces}");
+    let error = cluster.kubectl(["get", "nonsense"]).succeed().await.unwrap_err().to_string();
+    assert!(error.contains("nonsense") && error.contains("doesn't have a resource type"), "{error}");
+    let denied = cluster.kubectl(["get", "nodes"]).as_user("alice").as_group("devs").run().await.unwrap();
+    assert!(!denied.success() && denied.stderr.contains("\"alice\" cannot list"), "{}", denied.stderr);
+}
+
+#[tokio::test]
+async fn dependents_of_a_deleted_owner_are_collected() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let namespace = cluster.namespace("gc").await.unwrap();
+    let config_maps = Api::<ConfigMap>::namespaced(cluster.client().await.unwrap(), &namespace);
+    let owner = config_maps.create(&PostParams::default(), &config_map("owner")).await.unwrap();
+    let mut dependent = config_map("dependent");
+    let reference = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid().unwrap() });
+    dependent.metadata.owner_references = Some(vec![from_value(reference).unwrap()]);
+    config_maps.create(&PostParams::default(), &dependent).await.unwrap();
+    config_maps.delete("owner", &DeleteParams::background()).await.unwrap();
+    let gone = eventually(SOON, "the dependent is gone", async || match config_maps.get_opt("dependent").await {
+        Ok(None) => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    });
+    gone.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deleted_namespace_ends() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let namespace = cluster.namespace("short-lived").await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let config_maps = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
+    config_maps.create(&PostParams::default(), &config_map("content")).await.unwrap();
+    let namespaces = Api::<Namespace>::all(client);
+    namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
+    let gone = eventually(SOON, "the namespace is gone", async || match namespaces.get_opt(&namespace).await {
+        Ok(None) => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    });
+    gone.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_account_has_the_rights_that_rbac_gives_and_no_other() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let namespace = cluster.namespace("account").await.unwrap();
+    cluster
+        .apply_yaml(&format!(
+            "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: app, namespace: {namespace}}}}}\n---\n\
+             {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, \
+               metadata: {{name: app, namespace: {namespace}}}, \
+               roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}}, \
+               subjects: [{{kind: ServiceAccount, name: app, namespace: {namespace}}}]}}"
+        ))
+        .await
+        .unwrap();
+    let client = cluster.client_for_service_account(&namespace, "app").await.unwrap();
+    let review = Api::<SelfSubjectReview>::all(client.clone());
+    let review = review.create(&PostParams::default(), &SelfSubjectReview::default()).await.unwrap();
+    let user = review.status.unwrap().user_info.unwrap().username.unwrap();
+    assert_eq!(user, format!("system:serviceaccount:{namespace}:app"));
+    let config_maps = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
+    config_maps.list(&ListParams::default()).await.unwrap();
+    let secrets = Api::<Secret>::namespaced(client, &namespace).list(&ListParams::default()).await;
+    assert!(matches!(&secrets, Err(kube::Error::Api(status)) if status.code == 403), "{secrets:?}");
+}
+
+#[tokio::test]
+async fn another_process_can_be_the_service_account() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let namespace = cluster.namespace("account").await.unwrap();
+    let kubeconfig = eventually(SOON, "the default ServiceAccount", async || {
+        cluster.service_account_kubeconfig(&namespace, "default").await
+    });
+    let whoami = cluster.kubectl_with(&kubeconfig.await.unwrap(), ["auth", "whoami"]).succeed().await.unwrap();
+    assert!(whoami.contains(&format!("system:serviceaccount:{namespace}:default")), "{whoami}");
+}
+
+#[tokio::test]
+async fn the_audit_log_tells_who_wrote_what() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let Some(audit) = cluster.audit() else { return };
+    let namespace = cluster.namespace("audited").await.unwrap();
+    let mark = audit.mark().await.unwrap();
+    let client = cluster.client_for_user("bob", &["system:masters"]).await.unwrap();
+    let config_maps = Api::<ConfigMap>::namespaced(client, &namespace);
+    config_maps.create(&PostParams::default(), &config_map("seen")).await.unwrap();
+    config_maps.get("seen").await.unwrap();
+    config_maps.create(&PostParams::default(), &config_map("seen")).await.unwrap_err();
+    let entries = audit.since(mark).await.unwrap().user("bob").resource("configmaps").namespace(&namespace);
+    assert_eq!(entries.iter().map(|entry| entry.verb.as_str()).collect::<Vec<_>>(), ["create", "get", "create"]);
+    assert_eq!(entries.clone().verb("get").name("seen").len(), 1);
+    let codes: Vec<_> = entries.writes().iter().map(|entry| entry.code()).collect();
+    assert_eq!(codes, [Some(201), Some(409)]);
+    let later = audit.mark().await.unwrap();
+    assert!(audit.since(later).await.unwrap().namespace(&namespace).user("bob").is_empty());
+}
