@@ -7,6 +7,7 @@ pub mod names;
 
 mod distribution;
 mod policy;
+mod schema;
 
 pub use distribution::*;
 pub use policy::*;
