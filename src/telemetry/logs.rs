@@ -142,7 +142,7 @@ mod tests {
             let url = format!("http://{}", server.local_addr().unwrap()).parse().unwrap();
             tokio::spawn(async move {
                 let (mut connection, _) = server.accept().await.unwrap();
-                connection.read(&mut [0; 4096]).await.unwrap();
+                assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
                 let body = r#"{"kind": "Secret", "data": {"password": "hunter2"}"#;
                 let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 connection.write_all(answer.as_bytes()).await.unwrap();
