@@ -7,7 +7,9 @@
 //! |---|---|
 //! | [`api`] | the two kinds, conditions, reasons, labels and annotations |
 //! | [`core`] | pure: parsing, the policy decision, rendering, ownership, outcome and status |
+//! | [`source`] | the mounted folder: read as one generation, beneath its root only, and watched |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod api;
 pub mod core;
+pub mod source;
