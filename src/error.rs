@@ -81,7 +81,7 @@ impl ApiFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::{Status, response::StatusDetails};
+    use kube::core::Status;
 
     fn of(code: u16, reason: &str, message: &str) -> ApiFailure {
         let status = Status { code, reason: reason.into(), message: message.into(), ..Default::default() };
@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_long_retry_after_is_bounded() {
-        let details = StatusDetails { retry_after_seconds: 3600, ..Default::default() };
-        let status = Status { code: 429, details: Some(details), ..Default::default() };
+        let status = serde_json::json!({ "code": 429, "details": { "retryAfterSeconds": 3600 } });
+        let status: Status = serde_json::from_value(status).unwrap();
         assert_eq!(ApiFailure::of_status(&status), ApiFailure::Busy(Duration::from_secs(60)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
 
+use futures::FutureExt;
 use kube::{Client, Config, config::InferConfigError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Gates},
+    controller,
     settings::Settings,
     telemetry,
 };
@@ -92,15 +94,8 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     let mut parts = JoinSet::new();
     let server = admin::serve(listener, gates.clone(), shutdown.clone());
     parts.spawn(async { server.await.map_err(|error| Error::System("the admin server failed", error)) });
-    // PLACE OF THE CONTROLLER: the next statement becomes `parts.spawn(controller::run(client, settings, gates, shutdown.clone()))`.
-    parts.spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            let _kept = (client, settings, gates);
-            shutdown.cancelled().await;
-            Ok(())
-        }
-    });
+    let controller = controller::run(client, settings, gates, shutdown.clone());
+    parts.spawn(controller.map(Ok));
     supervise(parts, shutdown, GRACE).await
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
     api::PartialObjectMeta,
-    runtime::watcher::{self, Event, metadata_watcher},
+    runtime::watcher::{self, Event, watcher},
 };
 use tokio::{sync::Notify, sync::Semaphore, task::AbortHandle, time::sleep};
 
@@ -106,8 +106,8 @@ async fn follow(context: Arc<Context>, namespace: NamespaceName, recheck: Arc<No
 
 /// Watches until the API server refuses, or until a write was refused. Answers whether a list had succeeded.
 async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, recheck: &Notify) -> bool {
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace.as_str());
-    let mut stream = pin!(metadata_watcher(api, watcher::Config::default().labels(names::OWNER_UID)));
+    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(context.client.clone(), namespace.as_str());
+    let mut stream = pin!(watcher(api, watcher::Config::default().labels(names::OWNER_UID)));
     let mut permit = context.namespaces.lists.clone().acquire_owned().await.ok();
     let mut listed: BTreeSet<Target> = BTreeSet::new();
     let (mut granted, mut failures) = (false, 0);
@@ -195,7 +195,11 @@ pub fn describe(error: &watcher::Error) -> &'static str {
 }
 
 impl Context {
-    fn set_delegation(&self, namespace: &NamespaceName, delegation: Delegation) -> BTreeSet<crate::core::name::RequestKey> {
+    fn set_delegation(
+        &self,
+        namespace: &NamespaceName,
+        delegation: Delegation,
+    ) -> BTreeSet<crate::core::name::RequestKey> {
         self.world_mut().set_delegation(namespace, delegation)
     }
 }

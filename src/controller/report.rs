@@ -98,7 +98,9 @@ impl Reports {
         for note in notes {
             tracing::info!(request = %key, reason = note.reason, "{}", note.text);
             let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), &about)).await;
-            if let Some(failure) = published.map(|result| result.err().map(ApiFailure::from)).unwrap_or(Some(ApiFailure::Unreachable)) {
+            if let Some(failure) =
+                published.map(|result| result.err().map(ApiFailure::from)).unwrap_or(Some(ApiFailure::Unreachable))
+            {
                 tracing::warn!(request = %key, reason = note.reason, "event not written: {failure}");
             }
         }

@@ -9,7 +9,7 @@ use kube::{
     Api, ResourceExt,
     api::{DynamicObject, PartialObjectMeta},
     core::ApiResource,
-    runtime::watcher::{self, Event, metadata_watcher, watcher},
+    runtime::watcher::{self, Event, watcher},
 };
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -36,13 +36,13 @@ pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()
     let config = watcher::Config::default;
 
     let requests = watcher(objects(&ApiResource::erase::<SecretsDistribution>(&())), config());
-    tasks.spawn(until(shutdown, follow(context.clone(), Gate::Requests, requests, Requests::default())));
+    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Requests, requests, Requests::default())));
     let policies = watcher(objects(&ApiResource::erase::<DistributionPolicy>(&())), config());
-    tasks.spawn(until(shutdown, follow(context.clone(), Gate::Policies, policies, Policies::default())));
-    let namespaces = metadata_watcher(Api::<KubeNamespace>::all(client.clone()), config());
-    tasks.spawn(until(shutdown, follow(context.clone(), Gate::Namespaces, namespaces, Namespaces::default())));
+    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Policies, policies, Policies::default())));
+    let namespaces = watcher(Api::<PartialObjectMeta<KubeNamespace>>::all(client.clone()), config());
+    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Namespaces, namespaces, Namespaces::default())));
 
-    tasks.spawn(until(shutdown, policies::report(context.clone())));
+    tasks.spawn(until(shutdown.clone(), policies::report(context.clone())));
     let (sender, changes) = mpsc::channel(64);
     let stop = shutdown.clone().cancelled_owned();
     tasks.spawn(source::watch(context.folder.clone(), settings.poll_interval, sender, stop));
@@ -55,11 +55,8 @@ pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()
     });
 }
 
-fn until(shutdown: &CancellationToken, work: impl Future<Output = ()> + Send) -> impl Future<Output = ()> + Send {
-    let shutdown = shutdown.clone();
-    async move {
-        tokio::select! { () = shutdown.cancelled() => {}, () = work => {} }
-    }
+async fn until(shutdown: CancellationToken, work: impl Future<Output = ()> + Send) {
+    tokio::select! { () = shutdown.cancelled() => {}, () = work => {} }
 }
 
 /// How one kind of object goes into the world. Each step answers with the requests it touches.

@@ -8,7 +8,7 @@ use super::{
     decide::{Decision, Denial, Permit},
     index::{Delegation, Origin, SecretState, Stored, World},
     invalid::InvalidField,
-    name::{RequestKey, Target, Uid},
+    name::{NamespaceName, RequestKey, Target, Uid},
     observed::Observed,
     request::Request,
     settle::{Revoking, revoke},
@@ -140,6 +140,7 @@ impl World {
             let target = request.target(namespace);
             let aim = match self.decide(request, namespace, now) {
                 Decision::Permitted(permit) => self.aim(permit, &target, now),
+                Decision::Denied(_) if self.is_unlisted(namespace) => Aim::Wait(Obstacle::NotListed),
                 Decision::Denied(denial) => Aim::Withdraw(denial, self.revocation(request, &target, now)),
                 Decision::Unready => continue,
             };
@@ -150,6 +151,11 @@ impl World {
             }
         }
         (targets, changes.into_iter().min())
+    }
+
+    /// Whether the Secrets of a namespace that exists are not known yet: whether one is to be revoked is open.
+    fn is_unlisted(&self, namespace: &NamespaceName) -> bool {
+        self.policies.namespace(namespace).is_some() && self.secrets.delegation(namespace) == Delegation::Unknown
     }
 
     fn aim(&self, permit: Permit, target: &Target, now: Timestamp) -> Aim {
@@ -237,6 +243,15 @@ fn is_orphan(observed: &Observed, owner: &Uid) -> bool {
     let collected = observed.owners.iter().any(|reference| reference.uid == owner.as_str());
     let retained = observed.annotations.get(names::DELETION_POLICY).is_some_and(|policy| policy == "Retain");
     !collected && !retained
+}
+
+impl Plan {
+    /// Whether every destination has been looked at, so that a status can be written.
+    pub fn is_complete(&self) -> bool {
+        let unknown =
+            |plan: &TargetPlan| matches!(plan.aim, Aim::Wait(Obstacle::NotListed | Obstacle::RequestDeleting));
+        !self.targets.iter().any(unknown)
+    }
 }
 
 impl TargetPlan {
