@@ -19,8 +19,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["api", "core"]),
     ("rbac", &["api"]),
     ("admin", &["api", "core"]),
+    ("error", &[]),
     ("settings", &["api", "core", "telemetry"]),
-    ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "settings"]),
+    ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "error", "settings"]),
     ("process", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "settings", "controller"]),
 ];
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::super::{
+use crate::core::{
     invalid::InvalidField,
     name::{NamespaceName, PolicyName},
     policy::{Namespace, Policy},

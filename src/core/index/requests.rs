@@ -7,13 +7,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{
-    super::{
-        invalid::InvalidField,
-        name::{NamespaceName, RequestKey, SourceName, Target, Uid},
-        request::Request,
-    },
-    policies::PolicyIndex,
+use super::policies::PolicyIndex;
+use crate::core::{
+    invalid::InvalidField,
+    name::{NamespaceName, RequestKey, SourceName, Target, Uid},
+    request::Request,
 };
 
 /// A request as it was read: understood, or not.

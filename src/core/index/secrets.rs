@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::super::{
+use crate::core::{
     name::{NamespaceName, RequestKey, Target},
     observed::Observed,
 };
