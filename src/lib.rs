@@ -7,7 +7,23 @@
 //! |---|---|
 //! | [`api`] | the two kinds, conditions, reasons, labels and annotations |
 //! | [`core`] | pure: parsing, the policy decision, rendering, ownership, outcome and status |
+//! | [`rbac`] | who may do what, as typed roles: the source of `rbac/` |
+//! | [`settings`] | flags and environment, checked at start |
+//! | [`telemetry`] | logs, with what could show a Secret filtered out |
+//! | [`admin`] | `/livez`, `/readyz`, and the gates of readiness |
+//! | [`process`] | signals, memory, the cluster's client, exit codes: where the parts are put together |
+//! | [`controller`] | the shell: watches, the queue, the steps of reconcile, status and events |
+//! | [`error`] | what the API server's answers mean: a closed set |
+//! | [`source`] | the mounted folder: read as one generation, beneath its root only, and watched |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod admin;
 pub mod api;
+pub mod controller;
 pub mod core;
+pub mod error;
+pub mod process;
+pub mod rbac;
+pub mod settings;
+pub mod source;
+pub mod telemetry;

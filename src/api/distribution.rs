@@ -7,6 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// Asks the operator to write one Secret, of mounted sources, in this namespace or in others.
 ///
 /// What may be written is decided by the cluster's `DistributionPolicy` objects; without a policy
@@ -52,17 +54,13 @@ use serde::{Deserialize, Serialize};
 pub struct SecretsDistributionSpec {
     /// Name of the Secret to write. Defaults to the name of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new(r"self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
-        .message("name must be a valid Secret name: lower-case letters, digits, '-' and '.', starting and ending with a letter or digit"))]
+    #[schemars(schema_with = "schema::secret_name")]
     pub name: Option<String>,
 
     /// Type of the Secret. Defaults to Opaque. A policy must allow it; types that a controller turns
     /// into a live credential are refused.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$"))]
-    #[x_kube(validation = Rule::new("!(self in ['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token', 'helm.sh/release.v1'])")
-        .message("this type is reserved: a cluster component would turn it into a live credential; use Opaque or another data type"))]
+    #[schemars(schema_with = "schema::secret_type")]
     pub type_: Option<String>,
 
     /// The keys of the Secret and the source of each, 1 to 64.
@@ -73,18 +71,14 @@ pub struct SecretsDistributionSpec {
     /// Namespaces to write the Secret to. Defaults to the namespace of this object only; if others
     /// are listed and this one shall receive the Secret too, list it as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 256),
-        inner(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))
-    )]
+    #[schemars(schema_with = "schema::namespaces")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub namespaces: Vec<String>,
 
     /// More destinations, by the labels of the namespace. Of the namespaces that match, those that a
     /// policy grants receive the Secret; the others are neither named nor counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("(has(self.matchLabels) && self.matchLabels.size() > 0) || (has(self.matchExpressions) && self.matchExpressions.size() > 0)")
-        .message("an empty namespaceSelector would mean every namespace: give at least one matchLabels or matchExpressions entry"))]
+    #[schemars(schema_with = "schema::selector")]
     pub namespace_selector: Option<LabelSelector>,
 
     /// Labels and annotations to put on the Secret. Nothing is copied from this object implicitly.
@@ -110,34 +104,26 @@ pub struct SecretsDistributionSpec {
 pub struct Mapping {
     /// Source: a file name below the operator's mount, 1 to 4 segments joined by '/', each starting
     /// with a letter or digit.
-    #[schemars(
-        length(min = 1, max = 255),
-        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,3}$")
-    )]
+    #[schemars(schema_with = "schema::source_name")]
     pub from: String,
 
     /// Key in the Secret's data.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._A-Za-z0-9]+$"))]
-    #[x_kube(validation = Rule::new("self != '.' && !self.startsWith('..')")
-        .message("a key must not be '.' nor start with '..': the kubelet keeps these names for itself when it mounts a Secret"))]
+    #[schemars(schema_with = "schema::secret_key")]
     pub to: String,
 }
 
 /// Labels and annotations for the Secret.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretMetadata {
-    /// Labels to put on the Secret.
+    /// Labels to put on the Secret. Keys under xlscsde.nhs.uk/, kubernetes.io/ and k8s.io/ are reserved,
+    /// those under app.kubernetes.io/ are not, except app.kubernetes.io/managed-by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
-    #[x_kube(validation = Rule::new("self.all(key, key != 'app.kubernetes.io/managed-by' && !key.startsWith('xlscsde.nhs.uk/'))")
-        .message("labels under xlscsde.nhs.uk/ and app.kubernetes.io/managed-by are the operator's own: choose another key"))]
+    #[schemars(extend("maxProperties" = 32, "x-kubernetes-validations" = schema::label_keys()))]
     pub labels: BTreeMap<String, LabelValue>,
 
-    /// Annotations to put on the Secret.
+    /// Annotations to put on the Secret. Keys under xlscsde.nhs.uk/, kubernetes.io/ and k8s.io/ are reserved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
-    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('xlscsde.nhs.uk/') && !key.startsWith('kubernetes.io/'))")
-        .message("annotations under xlscsde.nhs.uk/ and kubernetes.io/ are reserved: choose another key"))]
+    #[schemars(extend("maxProperties" = 32, "x-kubernetes-validations" = schema::annotation_keys()))]
     pub annotations: BTreeMap<String, AnnotationValue>,
 }
 
@@ -151,9 +137,7 @@ impl SecretMetadata {
 /// Value of a label.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct LabelValue(
-    #[schemars(length(max = 63), regex(pattern = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"))] pub String,
-);
+pub struct LabelValue(#[schemars(schema_with = "schema::label_value")] pub String);
 
 /// Value of an annotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

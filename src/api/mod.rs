@@ -5,8 +5,11 @@
 pub mod conditions;
 pub mod names;
 
+#[expect(clippy::duplicated_attributes, reason = "each printcolumn of kube's derive has the same keys")]
 mod distribution;
+#[expect(clippy::duplicated_attributes, reason = "each printcolumn of kube's derive has the same keys")]
 mod policy;
+mod schema;
 
 pub use distribution::*;
 pub use policy::*;

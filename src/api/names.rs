@@ -21,6 +21,9 @@ pub const MANAGED_BY_ANNOTATION: &str = "xlscsde.nhs.uk/managedBy";
 /// Annotation: `namespace/name` of the request a Secret was written for.
 pub const REQUEST: &str = "xlscsde.nhs.uk/request";
 
+/// Annotation: `namespace/name` the Secret was written as. A copy made by somebody says another one.
+pub const TARGET: &str = "xlscsde.nhs.uk/target";
+
 /// Annotation: keyed digest of everything that was written, so that "is it as it should be?" needs
 /// no read of the Secret.
 pub const DIGEST: &str = "xlscsde.nhs.uk/digest";

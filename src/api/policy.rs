@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// Grants (or denies) namespaces the sources of the operator's mount.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -97,14 +99,13 @@ pub enum Enforcement {
 pub struct NamespaceMatch {
     /// Globs over namespace names: '*' is any run of characters, '?' one character.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    #[schemars(schema_with = "schema::namespace_globs")]
     pub names: Vec<String>,
 
     /// Labels of the namespace. Tenants can often set labels: kubernetes.io/metadata.name is the only
     /// one that the API server itself guarantees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("(has(self.matchLabels) && self.matchLabels.size() > 0) || (has(self.matchExpressions) && self.matchExpressions.size() > 0)")
-        .message("an empty selector would mean every namespace: give at least one matchLabels or matchExpressions entry"))]
+    #[schemars(schema_with = "schema::selector")]
     pub selector: Option<LabelSelector>,
 }
 
@@ -116,23 +117,23 @@ pub struct PolicyRule {
     pub effect: Effect,
 
     /// Globs over source names: '*' is any run of characters within a segment (it does not cross '/'), '?' one.
-    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 255)))]
+    #[schemars(schema_with = "schema::source_globs")]
     pub sources: Vec<String>,
 
     /// Globs over the keys of the Secret. Omitted: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 253)))]
+    #[schemars(schema_with = "schema::key_globs")]
     pub keys: Vec<String>,
 
     /// Types of the Secret, literally. Omitted in an Allow: Opaque, kubernetes.io/tls, dockerconfigjson,
     /// dockercfg, basic-auth and ssh-auth. Omitted in a Deny: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    #[schemars(schema_with = "schema::secret_types")]
     pub types: Vec<String>,
 
     /// Globs over the Secret's name. Omitted: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 253)))]
+    #[schemars(schema_with = "schema::secret_name_globs")]
     pub secret_names: Vec<String>,
 
     /// Namespaces whose requests this rule is about. Omitted in an Allow: the destination itself only, so that
@@ -161,7 +162,7 @@ pub enum Effect {
 pub struct Limits {
     /// Number of distributions that may write to the namespace; the youngest beyond it are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100_000))]
+    #[schemars(with = "Option<i32>", range(min = 0, max = 100_000))]
     pub distributions: Option<u32>,
 }
 
@@ -175,8 +176,7 @@ pub struct Revocation {
 
     /// How long the Secret stays after the grant went, such as 30s, 5m or 1h; at most 720h. Default: 0s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]{1,6}(s|m|h)){1,3}$"))]
-    #[x_kube(validation = Rule::new("duration(self) <= duration('720h')").message("gracePeriod must be at most 720h"))]
+    #[schemars(schema_with = "schema::grace_period")]
     pub grace_period: Option<String>,
 }
 

@@ -3,7 +3,19 @@
 //! Architecture invariant: no client, no runtime, no clock, no file system, no environment. Time and
 //! content come in as arguments. `tests/architecture.rs` enforces it.
 
+pub mod backoff;
 pub mod bytes;
+pub mod content;
+pub mod decide;
+pub mod glob;
+pub mod index;
+pub mod invalid;
 pub mod name;
+pub mod observed;
+pub mod outcome;
+pub mod plan;
+pub mod policy;
+pub mod render;
 pub mod request;
 pub mod selector;
+pub mod settle;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
+    invalid::InvalidField,
     name::{NamespaceName, RequestKey, SecretKey, SecretName, SecretType, SourceName, Target, Uid},
     selector::Selector,
 };
@@ -58,37 +59,23 @@ pub struct Mapping {
     pub to: SecretKey,
 }
 
-/// A request that cannot be understood, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct InvalidRequest {
-    /// Path of the field, such as `spec.secrets[2].from`.
-    pub field: String,
-    /// What is wrong with it, and what is expected.
-    pub problem: String,
-}
-
-fn invalid(field: impl Into<String>, problem: impl ToString) -> InvalidRequest {
-    InvalidRequest { field: field.into(), problem: problem.to_string() }
-}
-
 impl Request {
     /// Checks everything again that the schema checks: an object may have been stored before the schema was.
-    pub fn parse(object: &SecretsDistribution) -> Result<Self, InvalidRequest> {
+    pub fn parse(object: &SecretsDistribution) -> Result<Self, InvalidField> {
         let spec = &object.spec;
-        let key = request_key(object)?;
+        let key = request_key(&object.namespace().unwrap_or_default(), &object.name_any())?;
         let secret_name = match &spec.name {
-            Some(name) => SecretName::parse(name).map_err(|e| invalid("spec.name", e))?,
+            Some(name) => SecretName::parse(name).map_err(|e| InvalidField::new("spec.name", e))?,
             None => key.name.clone(),
         };
-        let secret_type =
-            SecretType::parse(spec.type_.as_deref().unwrap_or(names::OPAQUE)).map_err(|e| invalid("spec.type", e))?;
+        let secret_type = SecretType::parse(spec.type_.as_deref().unwrap_or(names::OPAQUE))
+            .map_err(|e| InvalidField::new("spec.type", e))?;
         let selector = spec
             .namespace_selector
             .as_ref()
             .map(Selector::parse)
             .transpose()
-            .map_err(|e| invalid("spec.namespaceSelector", e))?;
+            .map_err(|e| InvalidField::new("spec.namespaceSelector", e))?;
         Ok(Self {
             uid: Uid::admitted(&object.uid().unwrap_or_default()),
             generation: object.metadata.generation.unwrap_or_default(),
@@ -121,26 +108,29 @@ impl Request {
 }
 
 /// Namespace and name of a request, as far as they can be understood.
-pub fn request_key(object: &SecretsDistribution) -> Result<RequestKey, InvalidRequest> {
+pub fn request_key(namespace: &str, name: &str) -> Result<RequestKey, InvalidField> {
     Ok(RequestKey {
-        namespace: NamespaceName::parse(&object.namespace().unwrap_or_default())
-            .map_err(|e| invalid("metadata.namespace", e))?,
-        name: SecretName::parse(&object.name_any()).map_err(|e| invalid("metadata.name", e))?,
+        namespace: NamespaceName::parse(namespace).map_err(|e| InvalidField::new("metadata.namespace", e))?,
+        name: SecretName::parse(name).map_err(|e| InvalidField::new("metadata.name", e))?,
     })
 }
 
-fn mappings(object: &SecretsDistribution) -> Result<Vec<Mapping>, InvalidRequest> {
+fn mappings(object: &SecretsDistribution) -> Result<Vec<Mapping>, InvalidField> {
     let entries = &object.spec.secrets;
     if entries.is_empty() || entries.len() > MAX_MAPPINGS {
-        return Err(invalid("spec.secrets", format!("must have 1 to {MAX_MAPPINGS} entries, has {}", entries.len())));
+        return Err(InvalidField::new(
+            "spec.secrets",
+            format!("must have 1 to {MAX_MAPPINGS} entries, has {}", entries.len()),
+        ));
     }
     let mut seen = BTreeSet::new();
     let mut mappings = Vec::with_capacity(entries.len());
     for (i, entry) in entries.iter().enumerate() {
-        let from = SourceName::parse(&entry.from).map_err(|e| invalid(format!("spec.secrets[{i}].from"), e))?;
-        let to = SecretKey::parse(&entry.to).map_err(|e| invalid(format!("spec.secrets[{i}].to"), e))?;
+        let from =
+            SourceName::parse(&entry.from).map_err(|e| InvalidField::new(format!("spec.secrets[{i}].from"), e))?;
+        let to = SecretKey::parse(&entry.to).map_err(|e| InvalidField::new(format!("spec.secrets[{i}].to"), e))?;
         if !seen.insert(to.clone()) {
-            return Err(invalid(
+            return Err(InvalidField::new(
                 format!("spec.secrets[{i}].to"),
                 format!("duplicate key {to}: each key may be written once"),
             ));
@@ -150,12 +140,12 @@ fn mappings(object: &SecretsDistribution) -> Result<Vec<Mapping>, InvalidRequest
     Ok(mappings)
 }
 
-fn destinations(object: &SecretsDistribution, key: &RequestKey) -> Result<BTreeSet<NamespaceName>, InvalidRequest> {
+fn destinations(object: &SecretsDistribution, key: &RequestKey) -> Result<BTreeSet<NamespaceName>, InvalidField> {
     if object.spec.namespaces.is_empty() {
         return Ok(BTreeSet::from([key.namespace.clone()]));
     }
     let parse = |(i, name): (usize, &String)| {
-        NamespaceName::parse(name).map_err(|e| invalid(format!("spec.namespaces[{i}]"), e))
+        NamespaceName::parse(name).map_err(|e| InvalidField::new(format!("spec.namespaces[{i}]"), e))
     };
     object.spec.namespaces.iter().enumerate().map(parse).collect()
 }

@@ -1,0 +1,199 @@
+//! Carries out what was decided, at one destination.
+
+use jiff::Timestamp;
+
+use super::{Context, events::Note};
+use crate::{
+    api::conditions::Reason,
+    core::{
+        index::{Delegation, SecretState},
+        name::Target,
+        observed::Observed,
+        plan::{Fate, Leftover},
+        render::Rendered,
+        settle::{Foreign, Ownership, Revoking, Step, settle},
+    },
+    error::ApiFailure,
+};
+
+/// How often a write is tried again at once because the Secret changed under it.
+const TRIES: usize = 4;
+
+/// How a write ended.
+pub enum Written {
+    /// The Secret is as it should be; what there is to tell about it.
+    Done(Box<Observed>, Option<Note>),
+    /// What stands there is not ours to touch.
+    Conflict(String),
+    /// The API server refused, or did not answer.
+    Failed(ApiFailure),
+}
+
+impl Context {
+    /// Sees that the Secret is as it shall be.
+    pub async fn write(&self, rendered: &Rendered, state: SecretState) -> Written {
+        let target = rendered.permit().target();
+        let mut observed = match state {
+            SecretState::Present(observed) => Some(*observed),
+            _ => None,
+        };
+        for _ in 0..TRIES {
+            let attempt = match &observed {
+                None => self.create(rendered).await,
+                Some(observed) => self.bring_about(rendered, observed).await,
+            };
+            match attempt {
+                // Somebody was faster, or it is a stranger's: look at what stands there, and judge that.
+                Err(ApiFailure::AlreadyExists | ApiFailure::Conflict | ApiFailure::NotFound) => {}
+                Err(failure) => return Written::Failed(failure),
+                Ok(written) => return written,
+            }
+            match self.secrets.look(&target).await {
+                Ok(found) => observed = found,
+                Err(failure) => return Written::Failed(failure),
+            }
+        }
+        Written::Failed(ApiFailure::Conflict)
+    }
+
+    async fn create(&self, rendered: &Rendered) -> Result<Written, ApiFailure> {
+        let created = self.secrets.create(rendered).await?;
+        self.remember(rendered, &created);
+        Ok(Written::Done(Box::new(created), None))
+    }
+
+    async fn bring_about(&self, rendered: &Rendered, observed: &Observed) -> Result<Written, ApiFailure> {
+        let step = settle(rendered, observed, &self.seal, |key, uid| {
+            self.world().requests.get(key).is_some_and(|stored| stored.uid() == uid)
+        });
+        match step {
+            Step::Keep => Ok(Written::Done(Box::new(observed.clone()), None)),
+            Step::Refuse(why) => Ok(conflict(rendered, why)),
+            Step::Change(ownership) => self.change(rendered, observed, ownership).await,
+        }
+    }
+
+    async fn change(
+        &self,
+        rendered: &Rendered,
+        observed: &Observed,
+        ownership: Ownership,
+    ) -> Result<Written, ApiFailure> {
+        let target = rendered.permit().target();
+        let mut changed = match self.secrets.change(rendered, observed).await {
+            Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field).await,
+            other => other?,
+        };
+        if !rendered.is_held(&changed) {
+            changed = self.secrets.claim(rendered, &changed).await?;
+        }
+        self.remember(rendered, &changed);
+        let adopted = matches!(ownership, Ownership::Original | Ownership::Adopted);
+        let note = adopted.then(|| Note::adopted(&target));
+        Ok(Written::Done(Box::new(changed), note))
+    }
+
+    /// A type cannot be changed: a Secret that is ours is deleted and made anew. One that is to be adopted is
+    /// not, since its content would be lost.
+    async fn replace(
+        &self,
+        rendered: &Rendered,
+        observed: &Observed,
+        ownership: Ownership,
+        field: &str,
+    ) -> Result<Written, ApiFailure> {
+        let target = rendered.permit().target();
+        let ours = matches!(ownership, Ownership::Ours | Ownership::Inherited);
+        match (field, ours) {
+            ("type", true) => {
+                self.secrets.delete(&target, observed).await?;
+                self.create(rendered).await
+            }
+            ("type", false) => Ok(Written::Conflict(format!(
+                "Secret {target} has another type, which cannot be changed; delete it, or set spec.type to its type"
+            ))),
+            _ => Ok(Written::Conflict(format!(
+                "Secret {target} is immutable or the API server refuses its field {field:?}; delete the Secret to have it written anew"
+            ))),
+        }
+    }
+
+    /// Puts our own write into the index at once, so that nothing is done twice before the watch shows it.
+    fn remember(&self, rendered: &Rendered, observed: &Observed) {
+        self.world_mut().secrets.apply(&rendered.permit().target(), observed.clone());
+    }
+
+    /// Revokes: deletes, or begins the grace period. Answers what there is to tell.
+    pub async fn withdraw(
+        &self,
+        target: &Target,
+        observed: &Observed,
+        revoking: Revoking,
+        now: Timestamp,
+    ) -> Result<Option<Note>, ApiFailure> {
+        match revoking {
+            Revoking::Retain | Revoking::Wait { .. } => Ok(None),
+            Revoking::Mark { until } => {
+                let marked = self.secrets.mark_revoked(target, observed, now).await?;
+                self.world_mut().secrets.apply(target, marked);
+                Ok(Some(Note::revoking(target, until)))
+            }
+            Revoking::Delete => {
+                self.remove(target, observed).await?;
+                Ok(Some(Note::revoked(target)))
+            }
+        }
+    }
+
+    /// Sees to a Secret that is not wanted any more.
+    pub async fn clear(&self, leftover: &Leftover, now: Timestamp) -> Result<Option<Note>, ApiFailure> {
+        let Leftover { target, observed, fate } = leftover;
+        match fate {
+            Fate::Revoke(revoking) => self.withdraw(target, observed, *revoking, now).await,
+            Fate::Prune | Fate::Orphan => {
+                self.remove(target, observed).await?;
+                Ok(Some(Note::pruned(target)))
+            }
+        }
+    }
+
+    async fn remove(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
+        self.secrets.delete(target, observed).await?;
+        self.world_mut().secrets.delete(target);
+        tracing::info!(secret = %target, "secret deleted");
+        Ok(())
+    }
+
+    /// What a failure means for the status, and notes that a delegation is gone.
+    pub fn judge_failure(&self, target: &Target, failure: &ApiFailure) -> (Reason, String) {
+        match failure {
+            ApiFailure::NotAllowed => {
+                self.world_mut().set_delegation(&target.namespace, Delegation::Refused);
+                self.namespaces.recheck(&target.namespace);
+                (Reason::NotDelegated, self.delegation_advice(target))
+            }
+            ApiFailure::Terminating => {
+                (Reason::NamespaceTerminating, format!("namespace {} is being deleted", target.namespace))
+            }
+            ApiFailure::QuotaExceeded | ApiFailure::Refused | ApiFailure::Invalid(_) => {
+                (Reason::WriteRefused, format!("Secret {target} cannot be written: {failure}; retried"))
+            }
+            _ => (Reason::ApiError, format!("Secret {target} cannot be written: {failure}; retried")),
+        }
+    }
+
+    /// The command that delegates a namespace.
+    pub fn delegation_advice(&self, target: &Target) -> String {
+        let namespace = &target.namespace;
+        format!(
+            "namespace {namespace} has not delegated its Secrets to the operator; an admin of it runs: \
+             kubectl create rolebinding secrets-distributor --namespace={namespace} --clusterrole={} --serviceaccount={}",
+            crate::api::names::TENANT_CLUSTER_ROLE,
+            self.service_account
+        )
+    }
+}
+
+fn conflict(rendered: &Rendered, why: Foreign) -> Written {
+    Written::Conflict(format!("Secret {} {why}", rendered.permit().target()))
+}

@@ -1,0 +1,205 @@
+//! The Secrets of each namespace, as far as it has delegated them: one metadata watch per namespace.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api,
+    api::PartialObjectMeta,
+    runtime::watcher::{self, Event, watcher},
+};
+use tokio::{sync::Notify, sync::Semaphore, task::AbortHandle, time::sleep};
+
+use super::Context;
+use crate::{
+    api::names,
+    core::{
+        backoff,
+        index::Delegation,
+        name::{NamespaceName, SecretName, Target},
+        observed::Observed,
+    },
+};
+
+/// How soon a namespace that some request wants to write into is asked again for its delegation: the status
+/// heals within 5 s of the RoleBinding.
+const WANTED_RETRY: Duration = Duration::from_secs(3);
+
+/// The same for a namespace that nobody wants to write into. Only Secrets that were left behind can be there.
+const UNWANTED_RETRY: Duration = Duration::from_secs(600);
+
+/// First lists in flight at a time.
+const LISTS_IN_FLIGHT: usize = 16;
+
+/// The namespaces that are watched.
+pub struct Namespaces {
+    watches: Mutex<HashMap<NamespaceName, Watch>>,
+    lists: Arc<Semaphore>,
+}
+
+struct Watch {
+    recheck: Arc<Notify>,
+    task: AbortHandle,
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self { watches: Mutex::default(), lists: Arc::new(Semaphore::new(LISTS_IN_FLIGHT)) }
+    }
+}
+
+impl Namespaces {
+    /// Begins to watch a namespace, unless it is watched.
+    pub fn add(&self, context: &Arc<Context>, namespace: &NamespaceName) {
+        self.watches().entry(namespace.clone()).or_insert_with(|| {
+            let recheck = Arc::new(Notify::new());
+            let follow = follow(context.clone(), namespace.clone(), recheck.clone());
+            Watch { recheck, task: tokio::spawn(follow).abort_handle() }
+        });
+    }
+
+    /// The namespace is gone.
+    pub fn remove(&self, namespace: &NamespaceName) {
+        if let Some(watch) = self.watches().remove(namespace) {
+            watch.task.abort();
+        }
+    }
+
+    /// Ends every watch.
+    pub fn clear(&self) {
+        self.watches().drain().for_each(|(_, watch)| watch.task.abort());
+    }
+
+    /// Something suggests that the delegation of the namespace is not what it was.
+    pub fn recheck(&self, namespace: &NamespaceName) {
+        if let Some(watch) = self.watches().get(namespace) {
+            watch.recheck.notify_one();
+        }
+    }
+
+    fn watches(&self) -> MutexGuard<'_, HashMap<NamespaceName, Watch>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Follows one namespace for as long as it exists.
+async fn follow(context: Arc<Context>, namespace: NamespaceName, recheck: Arc<Notify>) {
+    loop {
+        let was_granted = watch_until_refused(&context, &namespace, &recheck).await;
+        context.queue.add(context.set_delegation(&namespace, Delegation::Refused));
+        let wanted = context.world().requests.claims_in(&namespace).next().is_some();
+        let wait = sleep(if wanted { WANTED_RETRY } else { UNWANTED_RETRY });
+        if was_granted {
+            // The watch works and writes do not: half a delegation. Asking at once would go in circles.
+            wait.await;
+        } else {
+            tokio::select! { () = wait => {}, () = recheck.notified() => {} }
+        }
+    }
+}
+
+/// Watches until the API server refuses, or until a write was refused. Answers whether a list had succeeded.
+async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, recheck: &Notify) -> bool {
+    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(context.client.clone(), namespace.as_str());
+    let mut stream = pin!(watcher(api, watcher::Config::default().labels(names::OWNER_UID)));
+    let mut permit = context.namespaces.lists.clone().acquire_owned().await.ok();
+    let mut listed: BTreeSet<Target> = BTreeSet::new();
+    let (mut granted, mut failures) = (false, 0);
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = recheck.notified(), if granted => return true,
+        };
+        match event {
+            Some(Ok(event)) => {
+                failures = 0;
+                granted |= matches!(event, Event::InitDone);
+                take_in(context, namespace, event, &mut listed);
+            }
+            Some(Err(error)) if is_refusal(&error) => return granted,
+            Some(Err(error)) => {
+                failures += 1;
+                tracing::warn!(%namespace, failures, "watch of Secrets interrupted: {}", describe(&error));
+                sleep(backoff::delay(failures, 0.5)).await;
+            }
+            None => return granted,
+        }
+        if granted {
+            permit.take();
+        }
+    }
+}
+
+fn take_in(
+    context: &Context,
+    namespace: &NamespaceName,
+    event: Event<PartialObjectMeta<Secret>>,
+    listed: &mut BTreeSet<Target>,
+) {
+    let touched = match event {
+        Event::Init => {
+            listed.clear();
+            return;
+        }
+        Event::InitApply(secret) | Event::Apply(secret) => {
+            let Some((target, observed)) = parse(namespace, secret) else { return };
+            listed.insert(target.clone());
+            context.world_mut().apply_secret(&target, observed)
+        }
+        Event::Delete(secret) => {
+            let Some((target, _)) = parse(namespace, secret) else { return };
+            context.world_mut().delete_secret(&target)
+        }
+        Event::InitDone => {
+            let mut world = context.world_mut();
+            let known = world.secrets.targets_in(namespace);
+            let gone: Vec<_> = known.into_iter().filter(|target| !listed.contains(target)).collect();
+            let mut touched: BTreeSet<_> = gone.iter().flat_map(|target| world.delete_secret(target)).collect();
+            touched.extend(world.set_delegation(namespace, Delegation::Granted));
+            listed.clear();
+            touched
+        }
+    };
+    context.queue.add(touched);
+}
+
+fn parse(namespace: &NamespaceName, secret: PartialObjectMeta<Secret>) -> Option<(Target, Observed)> {
+    let name = SecretName::parse(secret.metadata.name.as_deref()?).ok()?;
+    Some((Target { namespace: namespace.clone(), name }, Observed::parse(secret.metadata)))
+}
+
+fn is_refusal(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))) = error
+    else {
+        return false;
+    };
+    status.code == 403
+}
+
+/// The kind of the failure; the text of the API server's answer is left out.
+pub fn describe(error: &watcher::Error) -> &'static str {
+    match error {
+        watcher::Error::InitialListFailed(_) => "the list failed",
+        watcher::Error::WatchStartFailed(_) => "the watch could not be started",
+        watcher::Error::WatchError(_) => "the API server ended the watch",
+        watcher::Error::WatchFailed(_) => "the connection failed",
+        watcher::Error::NoResourceVersion => "an answer had no resource version",
+    }
+}
+
+impl Context {
+    fn set_delegation(
+        &self,
+        namespace: &NamespaceName,
+        delegation: Delegation,
+    ) -> BTreeSet<crate::core::name::RequestKey> {
+        self.world_mut().set_delegation(namespace, delegation)
+    }
+}

@@ -1,0 +1,202 @@
+//! The work queue: every key is in it at most once, is never worked on twice at a time, and can be due later.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use crate::core::{backoff, name::RequestKey};
+
+/// Keys that are due, and keys that will be.
+#[derive(Debug, Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    due: VecDeque<RequestKey>,
+    queued: HashSet<RequestKey>,
+    /// Keys being worked on; true if the key came in again meanwhile.
+    running: HashMap<RequestKey, bool>,
+    later: BTreeSet<(Instant, RequestKey)>,
+    /// The one instant for which a key waits; a nearer one replaces it.
+    waiting: HashMap<RequestKey, Instant>,
+    failures: HashMap<RequestKey, u32>,
+}
+
+impl Queue {
+    /// Adds keys that are due now.
+    pub fn add(&self, keys: impl IntoIterator<Item = RequestKey>) {
+        let mut state = self.lock();
+        keys.into_iter().for_each(|key| state.add(key));
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Adds a key that is due after `delay`, unless it is due sooner already.
+    pub fn add_after(&self, key: RequestKey, delay: Duration) {
+        let due = Instant::now() + delay;
+        let mut state = self.lock();
+        if state.waiting.get(&key).is_some_and(|known| *known <= due) {
+            return;
+        }
+        if let Some(known) = state.waiting.insert(key.clone(), due) {
+            state.later.remove(&(known, key.clone()));
+        }
+        state.later.insert((due, key));
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Adds a key whose work failed: due after a delay that doubles with every failure in a row.
+    pub fn add_failed(&self, key: RequestKey) {
+        let failures = {
+            let mut state = self.lock();
+            let failures = state.failures.entry(key.clone()).or_default();
+            *failures = failures.saturating_add(1);
+            *failures
+        };
+        self.add_after(key, backoff::delay(failures, jitter()));
+    }
+
+    /// The work for a key did not fail: its next failure starts with the shortest delay.
+    pub fn succeeded(&self, key: &RequestKey) {
+        self.lock().failures.remove(key);
+    }
+
+    /// Waits for a key that is due. Call [`Queue::done`] with it afterwards.
+    pub async fn next(&self) -> RequestKey {
+        loop {
+            let changed = self.changed.notified();
+            let wake_at = {
+                let mut state = self.lock();
+                state.promote(Instant::now());
+                if let Some(key) = state.take() {
+                    if !state.due.is_empty() {
+                        self.changed.notify_one();
+                    }
+                    return key;
+                }
+                state.later.first().map(|(due, _)| *due)
+            };
+            match wake_at {
+                Some(due) => tokio::select! { () = changed => {}, () = sleep_until(due) => {} },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// The work for a key is over. If the key came in again meanwhile, it is due again.
+    pub fn done(&self, key: &RequestKey) {
+        let mut state = self.lock();
+        if state.running.remove(key) == Some(true) {
+            state.add(key.clone());
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, key: RequestKey) {
+        if let Some(again) = self.running.get_mut(&key) {
+            *again = true;
+        } else if self.queued.insert(key.clone()) {
+            self.due.push_back(key);
+        }
+    }
+
+    fn promote(&mut self, now: Instant) {
+        while self.later.first().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, key)) = self.later.pop_first() {
+                self.waiting.remove(&key);
+                self.add(key);
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<RequestKey> {
+        let key = self.due.pop_front()?;
+        self.queued.remove(&key);
+        self.running.insert(key.clone(), false);
+        Some(key)
+    }
+}
+
+/// A number in 0..1 that differs from call to call, to spread retries; it needs to be neither fair nor secret.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let hash = RandomState::new().hash_one(0u8);
+    (hash >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::name::{NamespaceName, SecretName};
+
+    fn key(name: &str) -> RequestKey {
+        RequestKey { namespace: NamespaceName::parse("ns").unwrap(), name: SecretName::parse(name).unwrap() }
+    }
+
+    async fn next_now(queue: &Queue) -> Option<RequestKey> {
+        tokio::time::timeout(Duration::from_millis(1), queue.next()).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_queued_once_and_never_worked_on_twice_at_a_time() {
+        let queue = Queue::default();
+        queue.add([key("a"), key("a"), key("b")]);
+        assert_eq!(next_now(&queue).await, Some(key("a")));
+        queue.add([key("a")]);
+        assert_eq!(next_now(&queue).await, Some(key("b")));
+        assert_eq!(next_now(&queue).await, None, "a is being worked on");
+        queue.done(&key("a"));
+        assert_eq!(next_now(&queue).await, Some(key("a")), "a came in again meanwhile");
+        queue.done(&key("a"));
+        assert_eq!(next_now(&queue).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_key_is_due_at_the_nearest_of_its_instants() {
+        let queue = Queue::default();
+        let start = Instant::now();
+        queue.add_after(key("a"), Duration::from_secs(60));
+        queue.add_after(key("a"), Duration::from_secs(5));
+        queue.add_after(key("a"), Duration::from_secs(90));
+        assert_eq!(queue.next().await, key("a"));
+        assert_eq!(start.elapsed().as_secs(), 5);
+        queue.done(&key("a"));
+        assert_eq!(next_now(&queue).await, None, "one instant, one turn");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_wait_longer_and_a_success_ends_the_row() {
+        let queue = Queue::default();
+        let mut waits = Vec::new();
+        for round in 0..6 {
+            if round == 5 {
+                queue.succeeded(&key("a"));
+            }
+            let start = Instant::now();
+            queue.add_failed(key("a"));
+            queue.next().await;
+            queue.done(&key("a"));
+            waits.push(start.elapsed());
+        }
+        assert!(waits[4] > waits[0] * 4, "{waits:?}");
+        assert!(waits[5] < waits[4], "{waits:?}");
+    }
+}

@@ -1,0 +1,267 @@
+//! The flow for one request: plan, read, write, clear, report.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, stream};
+use jiff::Timestamp;
+
+use super::{Context, Next, apply::Written, events::Note};
+use crate::{
+    api::conditions::Reason,
+    core::{
+        bytes::SecretBytes,
+        decide::{Denial, Permit},
+        index::{Origin, SecretState},
+        name::{PolicyName, RequestKey, SourceName, Target},
+        outcome::{self, End, Outcome},
+        plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
+        render::render,
+        settle::Revoking,
+    },
+    error::ApiFailure,
+    source::{Contents, MountError, SourceError},
+};
+
+/// Destinations of one request that are written at a time.
+const TARGETS_IN_FLIGHT: usize = 16;
+
+/// How soon a foreign Secret is looked at again: it may have gone without a word, since only Secrets with
+/// our label are watched.
+const CONFLICT_RETRY: Duration = Duration::from_secs(10);
+
+/// How soon a write is tried again that a quota or an admission policy refused.
+const REFUSED_RETRY: Duration = Duration::from_secs(30);
+
+impl Context {
+    /// Plan, read, write, clear, report: the whole flow for one key.
+    pub(super) async fn reconcile(&self, key: &RequestKey) -> Next {
+        let now = Timestamp::now();
+        let Some(plan) = self.world().plan(key, now) else { return Next::default() };
+        let mut next = Next { at: plan.wake_at, ..Next::default() };
+        let contents = self.read(&plan).await;
+        let done = self.carry_out(&plan, &contents, now).await;
+        let cleared = self.clear_all(&plan, now).await;
+        done.iter().for_each(|done| next.merge(done.next));
+        next.failed |= cleared.failed;
+        let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
+        let outcomes = done.into_iter().filter_map(Done::into_outcome).collect();
+        next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
+        next
+    }
+
+    /// One generation of every source that is granted; nothing is opened for what is not.
+    async fn read(&self, plan: &Plan) -> Result<Contents, MountError> {
+        let permits = plan.targets.iter().filter_map(TargetPlan::permit);
+        let sources: BTreeSet<_> = permits.flat_map(Permit::sources).collect();
+        if sources.is_empty() {
+            return Ok(Contents::new());
+        }
+        let folder = self.folder.clone();
+        let read = tokio::task::spawn_blocking(move || folder.read(&sources)).await;
+        read.unwrap_or(Err(MountError::Unstable))
+    }
+
+    /// Sees to every destination, some at a time.
+    async fn carry_out(&self, plan: &Plan, contents: &Result<Contents, MountError>, now: Timestamp) -> Vec<Done> {
+        let jobs: Vec<_> = plan.targets.iter().map(|target| self.see_to(target, contents, now).boxed()).collect();
+        let done: Vec<_> = stream::iter(jobs).buffered(TARGETS_IN_FLIGHT).collect().await;
+        done.into_iter().flatten().collect()
+    }
+
+    /// One destination. `None`: nothing can be said about it yet.
+    async fn see_to(&self, plan: &TargetPlan, contents: &Result<Contents, MountError>, now: Timestamp) -> Option<Done> {
+        let target = &plan.target;
+        Some(match &plan.aim {
+            Aim::Wait(Obstacle::NotListed | Obstacle::RequestDeleting) => return None,
+            Aim::Wait(obstacle) => {
+                let (reason, message) = self.describe(obstacle, target);
+                Done::held(target, reason, message)
+            }
+            Aim::Withdraw(denial, None) => Done::of(target, End::Denied(denial.clone())),
+            Aim::Withdraw(denial, Some((observed, revoking))) => {
+                let end = end_of(denial, *revoking);
+                let done = match self.withdraw(target, observed, *revoking, now).await {
+                    Ok(note) => Done { note, ..Done::of(target, end) },
+                    Err(failure) => self.failed(target, &failure),
+                };
+                Done { shown: plan.origin == Origin::Named, ..done }
+            }
+            Aim::Write(permit, state) => {
+                let done = self.fulfil(permit, state.clone(), contents).await;
+                Done { granted_by: permit.leading_policies(), ..done }
+            }
+        })
+    }
+
+    /// Render and write what is granted.
+    async fn fulfil(&self, permit: &Permit, state: SecretState, contents: &Result<Contents, MountError>) -> Done {
+        let target = permit.target();
+        let written = match &state {
+            SecretState::Present(observed) => observed.written,
+            _ => None,
+        };
+        let last = |done: Done| Done { written, ..done };
+        let contents = match contents {
+            Err(error) => {
+                let message = format!("{error}; Secrets stay as they are");
+                return last(Done::held(&target, Reason::SourcesNotReady, message));
+            }
+            Ok(contents) => match usable(permit, contents) {
+                Err((reason, message)) => return last(Done::held(&target, reason, message)),
+                Ok(contents) => contents,
+            },
+        };
+        let rendered = match render(permit.clone(), &contents, &self.seal) {
+            Err(misfit) => return last(Done::held(&target, Reason::InvalidForType, misfit.to_string())),
+            Ok(rendered) => rendered,
+        };
+        match self.write(&rendered, state).await {
+            Written::Done(observed, note) => Done { note, written: observed.written, ..Done::of(&target, End::Synced) },
+            Written::Conflict(message) => {
+                let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
+                Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
+            }
+            Written::Failed(failure) => last(self.failed(&target, &failure)),
+        }
+    }
+
+    async fn clear_all(&self, plan: &Plan, now: Timestamp) -> Cleared {
+        let mut cleared = Cleared::default();
+        for leftover in &plan.leftovers {
+            match self.clear(leftover, now).await {
+                Ok(note) => cleared.notes.extend(note),
+                Err(failure) => {
+                    tracing::warn!(secret = %leftover.target, "cannot be deleted: {failure}");
+                    self.judge_failure(&leftover.target, &failure);
+                    cleared.failed = true;
+                }
+            }
+        }
+        cleared
+    }
+
+    /// Writes the status of what was done, unless something could not be looked at yet.
+    async fn report(
+        &self,
+        key: &RequestKey,
+        plan: &Plan,
+        outcomes: Vec<Outcome>,
+        notes: Vec<Note>,
+        now: Timestamp,
+    ) -> Result<(), ApiFailure> {
+        let previous = self.reports.previous(key);
+        let (uid, status) = match &plan.subject {
+            Subject::Gone => return Ok(()),
+            Subject::Invalid { uid, generation, problem } => {
+                (uid.clone(), outcome::invalid(*generation, &problem.to_string(), &previous, now))
+            }
+            Subject::Live(_) if !plan.is_complete() => return Ok(()),
+            Subject::Live(request) => (request.uid.clone(), outcome::status(request, &outcomes, &previous, now)),
+        };
+        match self.reports.report(key, &uid, status, notes).await {
+            Err(ApiFailure::NotFound) => Ok(()),
+            other => other.inspect_err(|failure| tracing::warn!(request = %key, "status not written: {failure}")),
+        }
+    }
+
+    fn describe(&self, obstacle: &Obstacle, target: &Target) -> (Reason, String) {
+        let namespace = &target.namespace;
+        match obstacle {
+            Obstacle::NamespaceNotFound => (
+                Reason::NamespaceNotFound,
+                format!("namespace {namespace} does not exist; create it, or correct spec.namespaces"),
+            ),
+            Obstacle::NamespaceTerminating => {
+                (Reason::NamespaceTerminating, format!("namespace {namespace} is being deleted"))
+            }
+            Obstacle::NotDelegated => (Reason::NotDelegated, self.delegation_advice(target)),
+            Obstacle::Senior(key) => (
+                Reason::TargetConflict,
+                format!(
+                    "Secret {target} is written by the older request {key}; choose another spec.name or delete one of the two"
+                ),
+            ),
+            Obstacle::Suspended | Obstacle::RequestDeleting | Obstacle::NotListed => {
+                (Reason::Suspended, "spec.suspend is true: nothing is written".into())
+            }
+        }
+    }
+
+    fn failed(&self, target: &Target, failure: &ApiFailure) -> Done {
+        let (reason, message) = self.judge_failure(target, failure);
+        let next = match (reason, failure) {
+            (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
+            (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
+            (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
+            _ => Next { failed: true, ..Next::default() },
+        };
+        Done { next, ..Done::held(target, reason, message) }
+    }
+}
+
+/// What became of one destination.
+struct Done {
+    target: Target,
+    end: End,
+    granted_by: Vec<PolicyName>,
+    /// Whether the tenant learns of it: not of a namespace that is only selected and not granted.
+    shown: bool,
+    written: Option<Timestamp>,
+    note: Option<Note>,
+    next: Next,
+}
+
+impl Done {
+    fn of(target: &Target, end: End) -> Self {
+        let (granted_by, written, note, next) = (Vec::new(), None, None, Next::default());
+        Self { target: target.clone(), end, granted_by, shown: true, written, note, next }
+    }
+
+    fn held(target: &Target, reason: Reason, message: String) -> Self {
+        Self::of(target, End::Held(reason, message))
+    }
+
+    fn into_outcome(self) -> Option<Outcome> {
+        let Self { target, end, granted_by, shown, written, .. } = self;
+        shown.then_some(Outcome { target, granted_by, end, written })
+    }
+}
+
+fn end_of(denial: &Denial, revoking: Revoking) -> End {
+    match revoking {
+        Revoking::Delete => End::Denied(denial.clone()),
+        Revoking::Retain => End::Retained(denial.clone()),
+        Revoking::Mark { until } | Revoking::Wait { until } => End::Revoking(denial.clone(), until),
+    }
+}
+
+#[derive(Default)]
+struct Cleared {
+    notes: Vec<Note>,
+    failed: bool,
+}
+
+/// The content of every source of the permit, or why there is none.
+fn usable(permit: &Permit, contents: &Contents) -> Result<BTreeMap<SourceName, SecretBytes>, (Reason, String)> {
+    let mut usable = BTreeMap::new();
+    for source in permit.sources() {
+        match contents.get(&source) {
+            Some(Ok(content)) => drop(usable.insert(source, content.clone())),
+            Some(Err(error)) => return Err((reason_of(error), format!("source {source} {error}"))),
+            None => return Err((Reason::SourceMissing, format!("source {source} was not read"))),
+        }
+    }
+    Ok(usable)
+}
+
+fn reason_of(error: &SourceError) -> Reason {
+    match error {
+        SourceError::Missing => Reason::SourceMissing,
+        SourceError::NotMounted => Reason::SourcesNotReady,
+        SourceError::Unreadable(_) | SourceError::Empty => Reason::SourceUnreadable,
+        SourceError::TooLarge { .. } | SourceError::TooLargeTogether => Reason::SourceTooLarge,
+    }
+}

@@ -1,0 +1,157 @@
+//! The one writer of a request's status, and of its events.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kube::{
+    Api, Client,
+    api::{DynamicObject, Patch, PatchParams},
+    core::ApiResource,
+    runtime::events::{Recorder, Reporter},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::events::{Note, news, regarding};
+use crate::{
+    api::{SecretsDistribution, SecretsDistributionStatus, names},
+    core::name::{RequestKey, Uid},
+    error::ApiFailure,
+};
+
+/// Writes status and events, and knows what it wrote last.
+pub struct Reports {
+    client: Client,
+    timeout: Duration,
+    recorder: Recorder,
+    known: Mutex<HashMap<RequestKey, Known>>,
+}
+
+/// The status of an object as it was last seen or written.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// UID of the object.
+    pub uid: String,
+    /// Resource version of that state, a number that grows.
+    pub version: u64,
+    /// The status.
+    pub status: SecretsDistributionStatus,
+}
+
+impl Reports {
+    /// Nothing is known yet.
+    pub fn new(client: Client, timeout: Duration) -> Self {
+        let reporter = Reporter { controller: names::FIELD_MANAGER.into(), instance: None };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { client, timeout, recorder, known: Mutex::default() }
+    }
+
+    /// A watch has shown the status. An older one than the own last write is no news.
+    pub fn seen(&self, key: &RequestKey, seen: Known) {
+        let mut known = self.known();
+        let newer = known.get(key).is_none_or(|known| known.uid != seen.uid || known.version <= seen.version);
+        if newer {
+            known.insert(key.clone(), seen);
+        }
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, key: &RequestKey) {
+        self.known().remove(key);
+    }
+
+    /// The status as it was last seen or written.
+    pub fn previous(&self, key: &RequestKey) -> SecretsDistributionStatus {
+        self.known().get(key).map(|known| known.status.clone()).unwrap_or_default()
+    }
+
+    /// Writes the status, if it says anything new, and then the events.
+    pub async fn report(
+        &self,
+        key: &RequestKey,
+        uid: &Uid,
+        status: SecretsDistributionStatus,
+        mut notes: Vec<Note>,
+    ) -> Result<(), ApiFailure> {
+        let previous = self.previous(key);
+        if let Some(patch) = status_patch(&previous, &status) {
+            let api: Api<DynamicObject> = Api::namespaced_with(
+                self.client.clone(),
+                key.namespace.as_str(),
+                &ApiResource::erase::<SecretsDistribution>(&()),
+            );
+            let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await?;
+            let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
+            notes.extend(news(&previous, &status));
+            self.seen(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
+        }
+        self.tell(key, uid, notes).await;
+        Ok(())
+    }
+
+    /// An event that cannot be written is not worth a retry of the work it tells of.
+    async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
+        let about = regarding("SecretsDistribution", key.namespace.as_str(), key.name.as_str(), uid.as_str());
+        for note in notes {
+            tracing::info!(request = %key, reason = note.reason, "{}", note.text);
+            let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), &about)).await;
+            if let Some(failure) =
+                published.map(|result| result.err().map(ApiFailure::from)).unwrap_or(Some(ApiFailure::Unreachable))
+            {
+                tracing::warn!(request = %key, reason = note.reason, "event not written: {failure}");
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<RequestKey, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a status, of the object with that UID only.
+pub async fn patch_status(
+    api: &Api<DynamicObject>,
+    name: &str,
+    uid: &str,
+    status: Value,
+    timeout: Duration,
+) -> Result<DynamicObject, ApiFailure> {
+    let patch = Patch::Merge(json!({ "metadata": { "uid": uid }, "status": status }));
+    let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.into()), ..Default::default() };
+    match tokio::time::timeout(timeout, api.patch_status(name, &params, &patch)).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(ApiFailure::Unreachable),
+    }
+}
+
+/// The merge patch from one status to another: nothing if they are the same, null for what is gone.
+pub fn status_patch<S: Serialize + PartialEq>(previous: &S, status: &S) -> Option<Value> {
+    if previous == status {
+        return None;
+    }
+    let (Ok(Value::Object(before)), Ok(Value::Object(mut patch))) =
+        (serde_json::to_value(previous), serde_json::to_value(status))
+    else {
+        return None; // Both are structs of plain data: they serialize to objects.
+    };
+    for key in before.into_iter().map(|(key, _)| key) {
+        patch.entry(key).or_insert(Value::Null);
+    }
+    Some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_status_is_not_written_and_what_is_gone_is_removed() {
+        let before = SecretsDistributionStatus { secret_name: Some("a".into()), ..Default::default() };
+        let after = SecretsDistributionStatus { observed_generation: Some(2), ..Default::default() };
+        assert_eq!(status_patch(&before, &before.clone()), None);
+        assert_eq!(status_patch(&before, &after), Some(json!({ "observedGeneration": 2, "secretName": null })));
+    }
+}

@@ -1,0 +1,140 @@
+//! The calls that touch Secrets. Every answer is metadata only: a value never comes back.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Client,
+    api::{DeleteParams, GetParams, PartialObjectMeta, PostParams, Preconditions, Request},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use super::secret_body::{Whole, changes};
+use crate::{
+    api::names,
+    core::{name::Target, observed::Observed, render::Rendered},
+    error::ApiFailure,
+};
+
+/// Asks for the metadata alone.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// Creates, changes and deletes Secrets.
+#[derive(Clone)]
+pub struct SecretApi {
+    client: Client,
+    timeout: Duration,
+}
+
+impl SecretApi {
+    /// No call takes longer than `timeout`.
+    pub fn new(client: Client, timeout: Duration) -> Self {
+        Self { client, timeout }
+    }
+
+    /// Creates; never touches a Secret that exists.
+    pub async fn create(&self, rendered: &Rendered) -> Result<Observed, ApiFailure> {
+        let target = rendered.permit().target();
+        let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..Default::default() };
+        let body = serialize(&Whole::of(rendered, &target, None))?;
+        let request = resource(&target).create(&params, body).map_err(|_| ApiFailure::Garbled)?;
+        self.metadata(request).await
+    }
+
+    /// Changes the Secret that was observed, and no other version of it.
+    pub async fn change(&self, rendered: &Rendered, observed: &Observed) -> Result<Observed, ApiFailure> {
+        let target = rendered.permit().target();
+        let body = serialize(&changes(rendered, observed))?;
+        self.patch(&target, "application/json-patch+json", "", body).await
+    }
+
+    /// Makes the operator the holder of content that already is as it shall be: a change would leave it with
+    /// whoever wrote it, and an edit of it could not be told from theirs.
+    pub async fn claim(&self, rendered: &Rendered, observed: &Observed) -> Result<Observed, ApiFailure> {
+        let target = rendered.permit().target();
+        let body = serialize(&Whole::of(rendered, &target, Some(observed)))?;
+        self.patch(&target, "application/apply-patch+yaml", "&force=true", body).await
+    }
+
+    /// Writes down since when the grant is gone.
+    pub async fn mark_revoked(
+        &self,
+        target: &Target,
+        observed: &Observed,
+        since: Timestamp,
+    ) -> Result<Observed, ApiFailure> {
+        let metadata = json!({
+            "uid": observed.uid.as_str(),
+            "resourceVersion": observed.resource_version,
+            "annotations": { names::REVOKED_AT: since.to_string() },
+        });
+        let body = serialize(&json!({ "metadata": metadata }))?;
+        self.patch(target, "application/merge-patch+json", "", body).await
+    }
+
+    /// Deletes the Secret that was observed, and no other version of it.
+    pub async fn delete(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
+        let preconditions = Preconditions {
+            uid: Some(observed.uid.to_string()),
+            resource_version: Some(observed.resource_version.clone()),
+        };
+        let params = DeleteParams { preconditions: Some(preconditions), ..Default::default() };
+        let request = resource(target).delete(target.name.as_str(), &params).map_err(|_| ApiFailure::Garbled)?;
+        match self.metadata_or_status(request).await {
+            Ok(_) | Err(ApiFailure::NotFound) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Looks at the metadata of whatever stands there.
+    pub async fn look(&self, target: &Target) -> Result<Option<Observed>, ApiFailure> {
+        let request = resource(target)
+            .get_metadata(target.name.as_str(), &GetParams::default())
+            .map_err(|_| ApiFailure::Garbled)?;
+        match self.metadata(request).await {
+            Ok(observed) => Ok(Some(observed)),
+            Err(ApiFailure::NotFound) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn patch(&self, target: &Target, mime: &str, more: &str, body: Vec<u8>) -> Result<Observed, ApiFailure> {
+        let path = format!(
+            "/api/v1/namespaces/{}/secrets/{}?fieldManager={}{more}",
+            target.namespace,
+            target.name,
+            names::FIELD_MANAGER
+        );
+        let request = http::Request::patch(path).header(http::header::CONTENT_TYPE, mime).body(body);
+        self.metadata(request.map_err(|_| ApiFailure::Garbled)?).await
+    }
+
+    async fn metadata(&self, request: http::Request<Vec<u8>>) -> Result<Observed, ApiFailure> {
+        let text = self.metadata_or_status(request).await?;
+        let object: PartialObjectMeta<Secret> = parse(&text)?;
+        Ok(Observed::parse(object.metadata))
+    }
+
+    async fn metadata_or_status(&self, mut request: http::Request<Vec<u8>>) -> Result<String, ApiFailure> {
+        request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(METADATA_ONLY));
+        match tokio::time::timeout(self.timeout, self.client.request_text(request)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(ApiFailure::Unreachable),
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ApiFailure> {
+    // The error would quote the answer.
+    serde_json::from_str(text).map_err(|_| ApiFailure::Garbled)
+}
+
+fn serialize(body: &impl Serialize) -> Result<Vec<u8>, ApiFailure> {
+    serde_json::to_vec(body).map_err(|_| ApiFailure::Garbled)
+}
+
+fn resource(target: &Target) -> Request {
+    Request::new(format!("/api/v1/namespaces/{}/secrets", target.namespace))
+}

@@ -1,0 +1,298 @@
+//! What is watched in the whole cluster, and the folder: every change goes into the world, and the requests it
+//! touches into the queue.
+
+use std::{collections::BTreeSet, future::Future, pin::pin, sync::Arc};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
+use kube::{
+    Api, ResourceExt,
+    api::{DynamicObject, PartialObjectMeta},
+    core::ApiResource,
+    runtime::watcher::{self, Event, watcher},
+};
+use tokio::{sync::mpsc, task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, namespaces::describe, policies, report::Known};
+use crate::{
+    api::{DistributionPolicy, SecretsDistribution},
+    core::{
+        backoff,
+        index::{Gate, Stored},
+        invalid::InvalidField,
+        name::{NamespaceName, PolicyName, RequestKey, Uid},
+        policy::{Namespace, Policy},
+        request::{Request, request_key},
+    },
+    settings::Settings,
+    source::{self, Change},
+};
+
+/// Starts every watch. Each ends with `shutdown`.
+pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
+    let client = &context.client;
+    let objects = |resource: &ApiResource| Api::<DynamicObject>::all_with(client.clone(), resource);
+    let config = watcher::Config::default;
+
+    let requests = watcher(objects(&ApiResource::erase::<SecretsDistribution>(&())), config());
+    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Requests, requests, Requests::default())));
+    let policies = watcher(objects(&ApiResource::erase::<DistributionPolicy>(&())), config());
+    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Policies, policies, Policies::default())));
+    let namespaces = watcher(Api::<PartialObjectMeta<KubeNamespace>>::all(client.clone()), config());
+    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Namespaces, namespaces, Namespaces::default())));
+
+    tasks.spawn(until(shutdown.clone(), policies::report(context.clone())));
+    let (sender, changes) = mpsc::channel(64);
+    let stop = shutdown.clone().cancelled_owned();
+    tasks.spawn(source::watch(context.folder.clone(), settings.poll_interval, sender, stop));
+    tasks.spawn(follow_sources(context.clone(), changes));
+
+    let (context, shutdown) = (context.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        shutdown.cancelled().await;
+        context.namespaces.clear();
+    });
+}
+
+async fn until(shutdown: CancellationToken, work: impl Future<Output = ()> + Send) {
+    tokio::select! { () = shutdown.cancelled() => {}, () = work => {} }
+}
+
+/// How one kind of object goes into the world. Each step answers with the requests it touches.
+trait Intake<K> {
+    fn begin(&mut self);
+    fn apply(&mut self, context: &Arc<Context>, object: K) -> BTreeSet<RequestKey>;
+    fn delete(&mut self, context: &Arc<Context>, object: K) -> BTreeSet<RequestKey>;
+    /// The list is complete: what was known and not listed is gone.
+    fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey>;
+}
+
+/// Feeds the world from a watch. It never ends: an interrupted watch is resumed, and until then what was read
+/// last holds.
+async fn follow<K>(
+    context: Arc<Context>,
+    gate: Gate,
+    stream: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+    mut intake: impl Intake<K> + Send,
+) {
+    let mut stream = pin!(stream);
+    let mut failures = 0;
+    while let Some(event) = stream.next().await {
+        let touched = match event {
+            Err(error) => {
+                failures += 1;
+                complain(&context, gate, &error, failures);
+                sleep(backoff::delay(failures, 0.5)).await;
+                continue;
+            }
+            Ok(Event::Init) => {
+                intake.begin();
+                continue;
+            }
+            Ok(Event::InitApply(object) | Event::Apply(object)) => intake.apply(&context, object),
+            Ok(Event::Delete(object)) => intake.delete(&context, object),
+            Ok(Event::InitDone) => {
+                let mut touched = intake.complete(&context);
+                touched.extend(context.world_mut().open(gate));
+                context.gates.open(gate.as_str());
+                touched
+            }
+        };
+        failures = 0;
+        context.queue.add(touched);
+    }
+}
+
+fn complain(context: &Context, gate: Gate, error: &watcher::Error, failures: u32) {
+    let what = gate.as_str();
+    tracing::warn!(what, failures, "watch interrupted: {}", describe(error));
+    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else { return };
+    let advice = match status.code {
+        404 => format!("the API server does not know {what}: kubectl apply -f crds/"),
+        403 => format!("the operator may not list {what}: kubectl apply -f rbac/"),
+        _ => return,
+    };
+    context.gates.close(what, advice);
+}
+
+/// `SecretsDistribution` objects.
+#[derive(Default)]
+struct Requests {
+    listed: BTreeSet<RequestKey>,
+}
+
+impl Intake<DynamicObject> for Requests {
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn apply(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
+        let Some((key, stored, known)) = stored(object) else { return BTreeSet::new() };
+        self.listed.insert(key.clone());
+        context.reports.seen(&key, known);
+        let touched = context.world_mut().apply_request(key.clone(), stored);
+        if !touched.is_empty() {
+            context.policy_reports.counts_changed();
+            context.recheck_undelegated(&key);
+        }
+        touched
+    }
+
+    fn delete(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
+        match key_of(&object) {
+            Some(key) => forget_request(context, &key),
+            None => BTreeSet::new(),
+        }
+    }
+
+    fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey> {
+        let gone: Vec<_> = context.world().requests.keys().filter(|key| !self.listed.contains(key)).cloned().collect();
+        std::mem::take(&mut self.listed);
+        gone.iter().flat_map(|key| forget_request(context, key)).collect()
+    }
+}
+
+fn forget_request(context: &Context, key: &RequestKey) -> BTreeSet<RequestKey> {
+    context.reports.forget(key);
+    context.policy_reports.counts_changed();
+    context.world_mut().delete_request(key)
+}
+
+fn key_of(object: &DynamicObject) -> Option<RequestKey> {
+    request_key(&object.namespace().unwrap_or_default(), &object.name_any()).ok()
+}
+
+/// An object as the core knows it. One that cannot be understood becomes one that says so: the watch lives on.
+fn stored(mut object: DynamicObject) -> Option<(RequestKey, Stored, Known)> {
+    let key = key_of(&object)?;
+    let uid = object.uid().unwrap_or_default();
+    let version = object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default();
+    let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
+    let status = status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let parsed = object.try_parse::<SecretsDistribution>().map_err(|error| InvalidField::new("spec", readable(&error)));
+    let stored = match parsed.and_then(|object| Request::parse(&object)) {
+        Ok(request) => Stored::Valid(Arc::new(request)),
+        Err(problem) => Stored::Invalid { uid: Uid::admitted(&uid), generation, problem },
+    };
+    Some((key, stored, Known { uid, version, status }))
+}
+
+/// A parser's words, cut, and without what could harm a terminal or a log.
+fn readable(error: &impl ToString) -> String {
+    let text = error.to_string();
+    text.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).take(200).collect()
+}
+
+/// `DistributionPolicy` objects.
+#[derive(Default)]
+struct Policies {
+    listed: BTreeSet<PolicyName>,
+}
+
+impl Intake<DynamicObject> for Policies {
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn apply(&mut self, context: &Arc<Context>, mut object: DynamicObject) -> BTreeSet<RequestKey> {
+        let name = PolicyName::admitted(&object.name_any());
+        self.listed.insert(name.clone());
+        let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
+        context.policy_reports.seen(&name, &object.metadata, status);
+        let parsed = object.try_parse::<DistributionPolicy>();
+        let parsed = parsed.map_err(|error| InvalidField::new("spec", readable(&error)));
+        let compiled = parsed.and_then(|object| Policy::parse(&object)).map(Arc::new);
+        context.world_mut().apply_policy(name, compiled)
+    }
+
+    fn delete(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
+        forget_policy(context, &PolicyName::admitted(&object.name_any()))
+    }
+
+    fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey> {
+        let known = context.world().policies.policies().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let gone = known.into_iter().filter(|name| !self.listed.contains(name));
+        let touched = gone.flat_map(|name| forget_policy(context, &name)).collect();
+        self.listed.clear();
+        touched
+    }
+}
+
+fn forget_policy(context: &Context, name: &PolicyName) -> BTreeSet<RequestKey> {
+    context.policy_reports.forget(name);
+    context.world_mut().delete_policy(name)
+}
+
+/// Namespaces: their labels, and whether they are being deleted.
+#[derive(Default)]
+struct Namespaces {
+    listed: BTreeSet<NamespaceName>,
+}
+
+impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn apply(&mut self, context: &Arc<Context>, object: PartialObjectMeta<KubeNamespace>) -> BTreeSet<RequestKey> {
+        let Ok(name) = NamespaceName::parse(&object.name_any()) else { return BTreeSet::new() };
+        self.listed.insert(name.clone());
+        let terminating = object.metadata.deletion_timestamp.is_some();
+        let labels = object.metadata.labels.unwrap_or_default();
+        let touched = context.world_mut().apply_namespace(Namespace { name: name.clone(), labels, terminating });
+        context.namespaces.add(context, &name);
+        context.policy_reports.counts_changed();
+        touched
+    }
+
+    fn delete(&mut self, context: &Arc<Context>, object: PartialObjectMeta<KubeNamespace>) -> BTreeSet<RequestKey> {
+        match NamespaceName::parse(&object.name_any()) {
+            Ok(name) => forget_namespace(context, &name),
+            Err(_) => BTreeSet::new(),
+        }
+    }
+
+    fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey> {
+        let known = context.world().policies.namespaces().map(|namespace| namespace.name.clone()).collect::<Vec<_>>();
+        let gone = known.into_iter().filter(|name| !self.listed.contains(name));
+        let touched = gone.flat_map(|name| forget_namespace(context, &name)).collect();
+        self.listed.clear();
+        touched
+    }
+}
+
+fn forget_namespace(context: &Context, name: &NamespaceName) -> BTreeSet<RequestKey> {
+    context.namespaces.remove(name);
+    context.policy_reports.counts_changed();
+    context.world_mut().delete_namespace(name)
+}
+
+async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Change>) {
+    while let Some(change) = changes.recv().await {
+        match change {
+            Change::Sources(sources) => {
+                tracing::info!(sources = sources.len(), "sources changed");
+                let touched = context.world().using(&sources);
+                context.queue.add(touched);
+            }
+            Change::Mount(state) => {
+                match &state {
+                    Ok(()) => context.gates.open("sources"),
+                    Err(error) => context.gates.close("sources", error.to_string()),
+                }
+                let every: Vec<_> = context.world().requests.keys().cloned().collect();
+                context.queue.add(every);
+            }
+        }
+    }
+}
+
+impl Context {
+    /// A request came or changed: the namespaces it wants to write into are worth asking again.
+    fn recheck_undelegated(&self, key: &RequestKey) {
+        let undelegated = self.world().undelegated_destinations(key);
+        undelegated.iter().for_each(|namespace| self.namespaces.recheck(namespace));
+    }
+}

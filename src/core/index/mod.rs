@@ -1,0 +1,302 @@
+//! The world as it was read: policies, namespaces, requests and Secrets, and what a change of one means
+//! for the others.
+//!
+//! A plain struct: the shell feeds it, each mutator answers which requests must be looked at again.
+
+mod policies;
+mod requests;
+mod secrets;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::Timestamp;
+
+pub use policies::{Compiled, PolicyIndex};
+pub use requests::{Origin, RequestIndex, Stored};
+pub use secrets::{Delegation, SecretIndex, SecretState};
+
+use super::{
+    decide::{self, Ask, Circumstances, Decision, Effects},
+    name::{NamespaceName, PolicyName, RequestKey, SourceName, Target},
+    observed::Observed,
+    policy::{Namespace, Policy},
+    request::Request,
+};
+use crate::api::names;
+
+/// What must have been read before anything is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gate {
+    /// Every `DistributionPolicy`.
+    Policies,
+    /// Every namespace.
+    Namespaces,
+    /// Every `SecretsDistribution`: quotas and conflicts depend on all of them.
+    Requests,
+}
+
+impl Gate {
+    /// Every gate.
+    pub const ALL: [Gate; 3] = [Gate::Policies, Gate::Namespaces, Gate::Requests];
+
+    /// The name of the gate in `/readyz`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Policies => "policies",
+            Self::Namespaces => "namespaces",
+            Self::Requests => "requests",
+        }
+    }
+}
+
+/// Everything that was read.
+#[derive(Debug)]
+pub struct World {
+    /// Policies and namespaces.
+    pub policies: PolicyIndex,
+    /// Requests and their claims.
+    pub requests: RequestIndex,
+    /// Secrets with our label.
+    pub secrets: SecretIndex,
+    excluded: BTreeSet<NamespaceName>,
+    closed: BTreeSet<Gate>,
+}
+
+impl World {
+    /// An empty world, of which nothing has been read: whatever is asked, the answer is `Unready`.
+    pub fn new(operator_namespace: NamespaceName) -> Self {
+        let system = names::SYSTEM_NAMESPACES.iter().filter_map(|name| NamespaceName::parse(name).ok());
+        Self {
+            policies: PolicyIndex::default(),
+            requests: RequestIndex::default(),
+            secrets: SecretIndex::default(),
+            excluded: system.chain([operator_namespace]).collect(),
+            closed: BTreeSet::from(Gate::ALL),
+        }
+    }
+
+    /// All of one kind has been read. Once the last gate opens, answers with every request, and with every one
+    /// that a Secret was written for.
+    pub fn open(&mut self, gate: Gate) -> BTreeSet<RequestKey> {
+        match self.closed.remove(&gate) && self.is_ready() {
+            true => self.requests.keys().chain(self.secrets.recorded_keys()).cloned().collect(),
+            false => BTreeSet::new(),
+        }
+    }
+
+    /// Whether everything has been read that a decision needs.
+    pub fn is_ready(&self) -> bool {
+        self.closed.is_empty()
+    }
+
+    /// Takes in a policy.
+    pub fn apply_policy(&mut self, name: PolicyName, policy: Compiled) -> BTreeSet<RequestKey> {
+        let touched = self.policies.apply_policy(name, policy);
+        self.claimants(touched)
+    }
+
+    /// Forgets a policy.
+    pub fn delete_policy(&mut self, name: &PolicyName) -> BTreeSet<RequestKey> {
+        let touched = self.policies.delete_policy(name);
+        self.claimants(touched)
+    }
+
+    /// Takes in a namespace.
+    pub fn apply_namespace(&mut self, namespace: Namespace) -> BTreeSet<RequestKey> {
+        let name = namespace.name.clone();
+        match self.policies.apply_namespace(namespace) {
+            true => self.namespace_changed(&name),
+            false => BTreeSet::new(),
+        }
+    }
+
+    /// Forgets a namespace and all that was seen in it.
+    pub fn delete_namespace(&mut self, name: &NamespaceName) -> BTreeSet<RequestKey> {
+        self.secrets.forget_namespace(name);
+        match self.policies.delete_namespace(name) {
+            true => self.namespace_changed(name),
+            false => BTreeSet::new(),
+        }
+    }
+
+    /// Takes in a request.
+    pub fn apply_request(&mut self, key: RequestKey, stored: Stored) -> BTreeSet<RequestKey> {
+        self.requests.apply(key, stored, &self.policies)
+    }
+
+    /// Forgets a request.
+    pub fn delete_request(&mut self, key: &RequestKey) -> BTreeSet<RequestKey> {
+        self.requests.delete(key, &self.policies)
+    }
+
+    /// Takes in a Secret with our label.
+    pub fn apply_secret(&mut self, target: &Target, observed: Observed) -> BTreeSet<RequestKey> {
+        let mut touched = self.secrets.apply(target, observed);
+        if !touched.is_empty() {
+            touched.extend(self.rivals(target));
+        }
+        touched
+    }
+
+    /// Forgets a Secret.
+    pub fn delete_secret(&mut self, target: &Target) -> BTreeSet<RequestKey> {
+        let mut touched = self.secrets.delete(target);
+        touched.extend(self.rivals(target));
+        touched
+    }
+
+    /// A namespace was delegated, or is not any more.
+    pub fn set_delegation(&mut self, namespace: &NamespaceName, delegation: Delegation) -> BTreeSet<RequestKey> {
+        match self.secrets.set_delegation(namespace, delegation) {
+            true => self.claimants(BTreeSet::from([namespace.clone()])),
+            false => BTreeSet::new(),
+        }
+    }
+
+    /// The requests that use one of the sources.
+    pub fn using(&self, sources: &BTreeSet<SourceName>) -> BTreeSet<RequestKey> {
+        sources.iter().flat_map(|source| self.requests.using(source)).cloned().collect()
+    }
+
+    /// Decides about a request in one destination.
+    pub fn decide(&self, request: &Arc<Request>, destination: &NamespaceName, now: Timestamp) -> Decision {
+        if !self.is_ready() {
+            return Decision::Unready;
+        }
+        let with = Circumstances {
+            now,
+            excluded: self.excluded.contains(destination),
+            quota_full: self.full_quota(request, destination, now),
+        };
+        self.asking(request, destination, |ask, policies| decide::decide(ask, policies.iter().map(AsRef::as_ref), with))
+    }
+
+    /// The older request that writes the target, if there is one: only granted requests count, so that a
+    /// request that nobody grants cannot occupy a name.
+    pub fn senior(&self, request: &Request, target: &Target, now: Timestamp) -> Option<RequestKey> {
+        let older = self.requests.rivals(target).take_while(|rival| rival.key != request.key);
+        let mut writing = older.filter(|rival| !rival.deleting);
+        writing
+            .find(|rival| matches!(self.decide(rival, &target.namespace, now), Decision::Permitted(_)))
+            .map(|r| r.key.clone())
+    }
+
+    /// The next instant at which a policy that speaks about the destination comes into force or leaves it.
+    pub fn next_change(&self, destination: &NamespaceName, now: Timestamp) -> Option<Timestamp> {
+        let policies = self.policies.speaking_about(&self.namespace_or_unknown(destination));
+        policies.iter().filter_map(|policy| policy.next_change(now)).min()
+    }
+
+    /// The next instant at which any policy comes into force or leaves it.
+    pub fn next_policy_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let compiled = self.policies.policies().filter_map(|(_, policy)| policy.as_ref().ok());
+        compiled.filter_map(|policy| policy.next_change(now)).min()
+    }
+
+    /// The destinations of a request that are not known to have delegated their Secrets.
+    pub fn undelegated_destinations(&self, key: &RequestKey) -> Vec<NamespaceName> {
+        let destinations = self.requests.destinations(key).map(|(namespace, _)| namespace);
+        destinations.filter(|ns| self.secrets.delegation(ns) != Delegation::Granted).cloned().collect()
+    }
+
+    /// How many namespaces a policy speaks about, and how many Secrets it grants and denies by itself.
+    pub fn footprint(&self, policy: &Policy, now: Timestamp) -> Footprint {
+        let mut footprint = Footprint::default();
+        for namespace in self.policies.namespaces().filter(|namespace| policy.namespaces.contains(namespace)) {
+            footprint.namespaces += 1;
+            let excluded = self.excluded.contains(&namespace.name);
+            for request in self.requests.claims_in(&namespace.name) {
+                let requester = self.namespace_or_unknown(&request.key.namespace);
+                let ask = Ask { request, requester: &requester, destination: namespace };
+                match decide::effects(ask, policy, now, excluded) {
+                    Effects::Grants => footprint.granted += 1,
+                    Effects::Denies => footprint.denied += 1,
+                    Effects::Nothing => {}
+                }
+            }
+        }
+        footprint
+    }
+
+    fn asking<T>(
+        &self,
+        request: &Arc<Request>,
+        destination: &NamespaceName,
+        then: impl FnOnce(Ask<'_>, &[Arc<Policy>]) -> T,
+    ) -> T {
+        let requester = self.namespace_or_unknown(&request.key.namespace);
+        let destination = self.namespace_or_unknown(destination);
+        let policies = self.policies.speaking_about(&destination);
+        then(Ask { request, requester: &requester, destination: &destination }, &policies)
+    }
+
+    fn full_quota(&self, request: &Arc<Request>, destination: &NamespaceName, now: Timestamp) -> Option<u32> {
+        let limit = self.quota(destination, now)?;
+        let older = self.requests.claims_in(destination).take_while(|other| other.key != request.key);
+        let excluded = self.excluded.contains(destination);
+        let granted = older.filter(|other| {
+            self.asking(other, destination, |ask, policies| {
+                decide::is_granted(ask, policies.iter().map(AsRef::as_ref), now, excluded)
+            })
+        });
+        (granted.take(limit as usize).count() == limit as usize).then_some(limit)
+    }
+
+    fn quota(&self, destination: &NamespaceName, now: Timestamp) -> Option<u32> {
+        let policies = self.policies.speaking_about(&self.namespace_or_unknown(destination));
+        policies.iter().filter(|policy| policy.is_deciding(now)).filter_map(|policy| policy.max_distributions).min()
+    }
+
+    fn namespace_or_unknown(&self, name: &NamespaceName) -> Arc<Namespace> {
+        self.policies.namespace(name).cloned().unwrap_or_else(|| Arc::new(Namespace::unknown(name)))
+    }
+
+    fn namespace_changed(&mut self, name: &NamespaceName) -> BTreeSet<RequestKey> {
+        let mut touched = self.requests.namespace_changed(&self.policies);
+        touched.extend(self.requests.keys().filter(|key| key.namespace == *name).cloned());
+        touched.extend(self.claimants(BTreeSet::from([name.clone()])));
+        touched
+    }
+
+    fn claimants(&self, namespaces: BTreeSet<NamespaceName>) -> BTreeSet<RequestKey> {
+        namespaces.iter().flat_map(|namespace| self.requests.claims_in(namespace)).map(|r| r.key.clone()).collect()
+    }
+
+    fn rivals<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = RequestKey> + 'a {
+        self.requests.rivals(target).map(|request| request.key.clone())
+    }
+}
+
+/// What a policy is about, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Namespaces it speaks about.
+    pub namespaces: usize,
+    /// Secrets (request and destination) that an Allow of it matches.
+    pub granted: usize,
+    /// Secrets that a Deny of it matches.
+    pub denied: usize,
+}
+
+/// A world of policies, namespaces and requests, all read: for tests, tables and questions without a cluster.
+pub fn complete(
+    operator_namespace: NamespaceName,
+    policies: impl IntoIterator<Item = Policy>,
+    namespaces: impl IntoIterator<Item = Namespace>,
+    requests: impl IntoIterator<Item = Request>,
+) -> World {
+    let mut world = World::new(operator_namespace);
+    for namespace in namespaces {
+        world.apply_namespace(namespace);
+    }
+    for policy in policies {
+        world.apply_policy(policy.name.clone(), Ok(Arc::new(policy)));
+    }
+    for request in requests {
+        world.apply_request(request.key.clone(), Stored::Valid(Arc::new(request)));
+    }
+    for gate in Gate::ALL {
+        world.open(gate);
+    }
+    world
+}

@@ -1,0 +1,218 @@
+//! Requests, and what they claim: which Secret, in which namespace, of which sources.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::policies::PolicyIndex;
+use crate::core::{
+    invalid::InvalidField,
+    name::{NamespaceName, RequestKey, SourceName, Target, Uid},
+    request::Request,
+};
+
+/// A request as it was read: understood, or not.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stored {
+    /// Every field has been checked.
+    Valid(Arc<Request>),
+    /// The object cannot be understood. Nothing is written for it, and what was written stays.
+    Invalid {
+        /// Its UID.
+        uid: Uid,
+        /// The generation that was read.
+        generation: i64,
+        /// Which field, and what is wrong with it.
+        problem: InvalidField,
+    },
+}
+
+impl Stored {
+    /// UID of the object.
+    pub fn uid(&self) -> &Uid {
+        match self {
+            Self::Valid(request) => &request.uid,
+            Self::Invalid { uid, .. } => uid,
+        }
+    }
+}
+
+/// How a request came to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It names the namespace, or is in it and names none.
+    Named,
+    /// Its selector matches. Such a destination is mentioned only if it is granted.
+    Selected,
+}
+
+/// A claim on a target, in the order of seniority.
+type Claim = (Timestamp, Uid, RequestKey);
+
+/// Requests by key, and by what they claim.
+#[derive(Debug, Default)]
+pub struct RequestIndex {
+    requests: HashMap<RequestKey, Stored>,
+    destinations: HashMap<RequestKey, BTreeMap<NamespaceName, Origin>>,
+    claims: BTreeMap<NamespaceName, BTreeSet<Claim>>,
+    rivals: HashMap<Target, BTreeSet<Claim>>,
+    by_source: HashMap<SourceName, BTreeSet<RequestKey>>,
+    selecting: BTreeSet<RequestKey>,
+}
+
+impl RequestIndex {
+    /// Takes in a request. Answers with every request that must be looked at again.
+    pub fn apply(&mut self, key: RequestKey, stored: Stored, policies: &PolicyIndex) -> BTreeSet<RequestKey> {
+        if self.requests.get(&key) == Some(&stored) {
+            return BTreeSet::new();
+        }
+        let mut touched = self.delete(&key, policies);
+        touched.insert(key.clone());
+        self.requests.insert(key.clone(), stored.clone());
+        if let Stored::Valid(request) = &stored {
+            self.claim(request, destinations(request, policies));
+            touched.extend(self.juniors(&key, policies));
+        }
+        touched
+    }
+
+    /// Forgets a request. Answers with every request that must be looked at again, itself among them.
+    pub fn delete(&mut self, key: &RequestKey, policies: &PolicyIndex) -> BTreeSet<RequestKey> {
+        let mut touched = self.juniors(key, policies);
+        if let Some(stored) = self.requests.remove(key) {
+            touched.insert(key.clone());
+            if let Stored::Valid(request) = stored {
+                self.release(&request);
+            }
+        }
+        touched
+    }
+
+    /// A namespace came, went, or has other labels. Answers with the requests that claim other destinations now.
+    pub fn namespace_changed(&mut self, policies: &PolicyIndex) -> BTreeSet<RequestKey> {
+        let mut touched = BTreeSet::new();
+        for key in self.selecting.clone() {
+            let Some(Stored::Valid(request)) = self.requests.get(&key).cloned() else { continue };
+            let now = destinations(&request, policies);
+            if self.destinations.get(&key) != Some(&now) {
+                touched.extend(self.juniors(&key, policies));
+                self.release(&request);
+                self.claim(&request, now);
+                touched.extend(self.juniors(&key, policies));
+                touched.insert(key);
+            }
+        }
+        touched
+    }
+
+    /// One request.
+    pub fn get(&self, key: &RequestKey) -> Option<&Stored> {
+        self.requests.get(key)
+    }
+
+    /// Every request that can be understood.
+    pub fn valid(&self) -> impl Iterator<Item = &Arc<Request>> {
+        self.requests.values().filter_map(|stored| match stored {
+            Stored::Valid(request) => Some(request),
+            Stored::Invalid { .. } => None,
+        })
+    }
+
+    /// The destinations of a request.
+    pub fn destinations(&self, key: &RequestKey) -> impl Iterator<Item = (&NamespaceName, Origin)> {
+        self.destinations.get(key).into_iter().flatten().map(|(namespace, origin)| (namespace, *origin))
+    }
+
+    /// The requests that want to write into a namespace, the oldest first.
+    pub fn claims_in(&self, namespace: &NamespaceName) -> impl Iterator<Item = &Arc<Request>> {
+        self.claims.get(namespace).into_iter().flatten().filter_map(|claim| self.claimant(claim))
+    }
+
+    /// The requests that want to write one Secret, the oldest first.
+    pub fn rivals(&self, target: &Target) -> impl Iterator<Item = &Arc<Request>> {
+        self.rivals.get(target).into_iter().flatten().filter_map(|claim| self.claimant(claim))
+    }
+
+    fn claimant(&self, (_, _, key): &Claim) -> Option<&Arc<Request>> {
+        match self.requests.get(key) {
+            Some(Stored::Valid(request)) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// The namespaces that some request wants to write into.
+    pub fn claimed_namespaces(&self) -> impl Iterator<Item = &NamespaceName> {
+        self.claims.keys()
+    }
+
+    /// The requests that use a source.
+    pub fn using(&self, source: &SourceName) -> impl Iterator<Item = &RequestKey> {
+        self.by_source.get(source).into_iter().flatten()
+    }
+
+    /// Every key.
+    pub fn keys(&self) -> impl Iterator<Item = &RequestKey> {
+        self.requests.keys()
+    }
+
+    /// The younger requests whose answer may depend on this one: they want the same Secret, or a place in
+    /// the same quota.
+    fn juniors(&self, key: &RequestKey, policies: &PolicyIndex) -> BTreeSet<RequestKey> {
+        let Some(Stored::Valid(request)) = self.requests.get(key) else { return BTreeSet::new() };
+        let own = claim_of(request);
+        let affected = |namespace: &NamespaceName| match policies.has_quota(namespace) {
+            true => self.claims.get(namespace),
+            false => self.rivals.get(&request.target(namespace)),
+        };
+        let claims = self.destinations(key).filter_map(|(namespace, _)| affected(namespace));
+        claims.flat_map(|claims| claims.range(&own..)).map(|(_, _, key)| key.clone()).collect()
+    }
+
+    fn claim(&mut self, request: &Arc<Request>, destinations: BTreeMap<NamespaceName, Origin>) {
+        for namespace in destinations.keys() {
+            self.claims.entry(namespace.clone()).or_default().insert(claim_of(request));
+            self.rivals.entry(request.target(namespace)).or_default().insert(claim_of(request));
+        }
+        for mapping in &request.mappings {
+            self.by_source.entry(mapping.from.clone()).or_default().insert(request.key.clone());
+        }
+        if request.selector.is_some() {
+            self.selecting.insert(request.key.clone());
+        }
+        self.destinations.insert(request.key.clone(), destinations);
+    }
+
+    fn release(&mut self, request: &Arc<Request>) {
+        let claim = claim_of(request);
+        for namespace in self.destinations.remove(&request.key).unwrap_or_default().into_keys() {
+            if self.claims.get_mut(&namespace).is_some_and(|claims| claims.remove(&claim) && claims.is_empty()) {
+                self.claims.remove(&namespace);
+            }
+            let target = request.target(&namespace);
+            if self.rivals.get_mut(&target).is_some_and(|claims| claims.remove(&claim) && claims.is_empty()) {
+                self.rivals.remove(&target);
+            }
+        }
+        for mapping in &request.mappings {
+            let keys = self.by_source.get_mut(&mapping.from);
+            if keys.is_some_and(|keys| keys.remove(&request.key) && keys.is_empty()) {
+                self.by_source.remove(&mapping.from);
+            }
+        }
+        self.selecting.remove(&request.key);
+    }
+}
+
+fn claim_of(request: &Request) -> Claim {
+    (request.created, request.uid.clone(), request.key.clone())
+}
+
+fn destinations(request: &Request, policies: &PolicyIndex) -> BTreeMap<NamespaceName, Origin> {
+    let named = request.destinations.iter().map(|name| (name.clone(), Origin::Named));
+    let Some(selector) = &request.selector else { return named.collect() };
+    let selected = policies.namespaces().filter(|namespace| selector.matches(&namespace.labels));
+    selected.map(|namespace| (namespace.name.clone(), Origin::Selected)).chain(named).collect()
+}

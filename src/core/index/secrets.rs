@@ -1,0 +1,117 @@
+//! The Secrets that carry our label, and which namespaces let us see them.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::core::{
+    name::{NamespaceName, RequestKey, Target},
+    observed::Observed,
+};
+
+/// Whether a namespace has delegated its Secrets to the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delegation {
+    /// Not known yet: nothing can be said about the Secrets there.
+    #[default]
+    Unknown,
+    /// The API server refuses: there is no RoleBinding.
+    Refused,
+    /// Its Secrets have been listed and are watched.
+    Granted,
+}
+
+/// What is known of the Secret at a target.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SecretState {
+    /// The namespace has not been listed yet.
+    Unknown,
+    /// The namespace is not delegated.
+    NotDelegated,
+    /// No Secret with our label: the name is free, or a stranger's.
+    Absent,
+    /// A Secret with our label, or a stranger's that was looked at because a write met it.
+    Present(Box<Observed>),
+}
+
+/// Secrets by target, and by the request their record names.
+#[derive(Debug, Default)]
+pub struct SecretIndex {
+    delegations: HashMap<NamespaceName, Delegation>,
+    secrets: HashMap<Target, Observed>,
+    recorded: HashMap<RequestKey, BTreeSet<Target>>,
+}
+
+impl SecretIndex {
+    /// Takes in a Secret, unless a newer look at it is known. Answers with the requests that its records, the
+    /// old and the new, name; nothing if nothing changed.
+    pub fn apply(&mut self, target: &Target, observed: Observed) -> BTreeSet<RequestKey> {
+        match self.secrets.get(target) {
+            Some(known) if *known == observed || !observed.supersedes(known) => return BTreeSet::new(),
+            _ => {}
+        }
+        let mut touched = self.delete(target);
+        if let Some(key) = observed.recorded_request(target) {
+            self.recorded.entry(key.clone()).or_default().insert(target.clone());
+            touched.insert(key);
+        }
+        self.secrets.insert(target.clone(), observed);
+        touched
+    }
+
+    /// Forgets a Secret. Answers with the request that its record named.
+    pub fn delete(&mut self, target: &Target) -> BTreeSet<RequestKey> {
+        let Some(key) = self.secrets.remove(target).and_then(|observed| observed.recorded_request(target)) else {
+            return BTreeSet::new();
+        };
+        if self.recorded.get_mut(&key).is_some_and(|targets| targets.remove(target) && targets.is_empty()) {
+            self.recorded.remove(&key);
+        }
+        BTreeSet::from([key])
+    }
+
+    /// A namespace's delegation is known now. What was seen there before is forgotten if it was withdrawn.
+    pub fn set_delegation(&mut self, namespace: &NamespaceName, delegation: Delegation) -> bool {
+        if delegation != Delegation::Granted {
+            for target in self.targets_in(namespace) {
+                self.delete(&target);
+            }
+        }
+        self.delegations.insert(namespace.clone(), delegation) != Some(delegation)
+    }
+
+    /// A namespace is gone.
+    pub fn forget_namespace(&mut self, namespace: &NamespaceName) {
+        self.set_delegation(namespace, Delegation::Unknown);
+        self.delegations.remove(namespace);
+    }
+
+    /// What is known of a namespace's delegation.
+    pub fn delegation(&self, namespace: &NamespaceName) -> Delegation {
+        self.delegations.get(namespace).copied().unwrap_or_default()
+    }
+
+    /// What is known of the Secret at a target.
+    pub fn state(&self, target: &Target) -> SecretState {
+        match (self.delegation(&target.namespace), self.secrets.get(target)) {
+            (Delegation::Unknown, _) => SecretState::Unknown,
+            (Delegation::Refused, _) => SecretState::NotDelegated,
+            (Delegation::Granted, None) => SecretState::Absent,
+            (Delegation::Granted, Some(observed)) => SecretState::Present(Box::new(observed.clone())),
+        }
+    }
+
+    /// The Secrets whose records name a request.
+    pub fn recorded_for(&self, key: &RequestKey) -> impl Iterator<Item = (&Target, &Observed)> {
+        let targets = self.recorded.get(key).into_iter().flatten();
+        targets.filter_map(|target| self.secrets.get(target).map(|observed| (target, observed)))
+    }
+
+    /// The requests that Secrets were written for, whether they exist or not.
+    pub fn recorded_keys(&self) -> impl Iterator<Item = &RequestKey> {
+        self.recorded.keys()
+    }
+
+    /// The targets of the Secrets in a namespace.
+    pub fn targets_in(&self, namespace: &NamespaceName) -> Vec<Target> {
+        self.secrets.keys().filter(|target| target.namespace == *namespace).cloned().collect()
+    }
+}

@@ -1,0 +1,118 @@
+//! A Secret as its metadata shows it: who owns it, what was written, and whether it still stands. Its
+//! content is never read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use serde_json::{Map, Value};
+
+use super::name::{NamespaceName, RequestKey, SecretName, Target, Uid};
+use crate::api::names;
+
+/// `kubectl apply` keeps a copy of the object, content included, in this annotation: it is dropped unread.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What the metadata of a Secret says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// UID of the Secret.
+    pub uid: Uid,
+    /// The version that was seen: every write is guarded by it.
+    pub resource_version: String,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations, but for a copy of the object itself.
+    pub annotations: BTreeMap<String, String>,
+    /// Its owner references.
+    pub owners: Vec<OwnerReference>,
+    /// The fields that the operator wrote and nobody has changed since.
+    pub ours: Fields,
+    /// Keys of the content that others have written.
+    pub foreign_keys: BTreeSet<String>,
+    /// When the operator wrote it last.
+    pub written: Option<Timestamp>,
+}
+
+/// Fields of a Secret that one manager holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    /// Keys of `data`.
+    pub data: BTreeSet<String>,
+    /// Keys of the labels.
+    pub labels: BTreeSet<String>,
+    /// Keys of the annotations.
+    pub annotations: BTreeSet<String>,
+}
+
+impl Observed {
+    /// Reads the metadata. Missing parts are as good as empty: they make the Secret a stranger's.
+    pub fn parse(meta: ObjectMeta) -> Self {
+        let mut annotations = meta.annotations.unwrap_or_default();
+        annotations.remove(LAST_APPLIED);
+        let entries = meta.managed_fields.unwrap_or_default();
+        let (ours, foreign): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|entry| entry.manager.as_deref() == Some(names::FIELD_MANAGER));
+        let mut fields = Fields::default();
+        ours.iter().for_each(|entry| fields.add(entry));
+        let mut others = Fields::default();
+        foreign.iter().for_each(|entry| others.add(entry));
+        Self {
+            uid: Uid::admitted(&meta.uid.unwrap_or_default()),
+            resource_version: meta.resource_version.unwrap_or_default(),
+            deleting: meta.deletion_timestamp.is_some(),
+            labels: meta.labels.unwrap_or_default(),
+            annotations,
+            owners: meta.owner_references.unwrap_or_default(),
+            ours: fields,
+            foreign_keys: others.data,
+            written: ours.iter().filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max(),
+        }
+    }
+
+    /// Whether it is newer than, or the same as, another look at the same Secret. Versions of one resource are
+    /// ordered numbers; a Secret that was deleted and made again is always newer.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        let version = |observed: &Self| observed.resource_version.parse::<u64>().unwrap_or_default();
+        self.uid != other.uid || version(self) >= version(other)
+    }
+
+    /// UID of the request it was written for, as its label says.
+    pub fn owner(&self) -> Option<Uid> {
+        self.labels.get(names::OWNER_UID).map(|uid| Uid::admitted(uid))
+    }
+
+    /// The request it was written for, if its record says so and names this very Secret: a copy of a
+    /// distributed Secret under another name or in another namespace has no valid record.
+    pub fn recorded_request(&self, at: &Target) -> Option<RequestKey> {
+        if self.annotations.get(names::TARGET)? != &at.to_string() {
+            return None;
+        }
+        let (namespace, name) = self.annotations.get(names::REQUEST)?.split_once('/')?;
+        Some(RequestKey { namespace: NamespaceName::parse(namespace).ok()?, name: SecretName::parse(name).ok()? })
+    }
+
+    /// Whether it belongs to the request with this UID: by owner reference, or by label and record.
+    pub fn belongs_to(&self, uid: &Uid, key: &RequestKey, at: &Target) -> bool {
+        let referenced = at.namespace == key.namespace && self.owners.iter().any(|owner| owner.uid == uid.as_str());
+        let recorded = || self.owner().as_ref() == Some(uid) && self.recorded_request(at).as_ref() == Some(key);
+        referenced || recorded()
+    }
+}
+
+impl Fields {
+    fn add(&mut self, entry: &ManagedFieldsEntry) {
+        let Some(Value::Object(fields)) = entry.fields_v1.as_ref().map(|fields| &fields.0) else { return };
+        let metadata = fields.get("f:metadata").and_then(Value::as_object);
+        let within = |key: &str| metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_object);
+        self.data.extend(keys(fields.get("f:data").and_then(Value::as_object)));
+        self.labels.extend(keys(within("f:labels")));
+        self.annotations.extend(keys(within("f:annotations")));
+    }
+}
+
+fn keys(fields: Option<&Map<String, Value>>) -> impl Iterator<Item = String> {
+    fields.into_iter().flat_map(Map::keys).filter_map(|key| key.strip_prefix("f:")).map(str::to_string)
+}

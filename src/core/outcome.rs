@@ -1,0 +1,303 @@
+//! From what happened at each destination to the status of the request. No clock: times come in.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::{
+    decide::Denial,
+    name::{PolicyName, Target},
+    request::{Mapping, Request},
+};
+use crate::api::{
+    DecisionResult, DecisionStatus, SecretsDistributionStatus, TargetState, TargetStatus,
+    conditions::{ConditionType, Reason},
+};
+
+/// The most targets a status lists; past it there are the counts.
+const MAX_TARGETS: usize = 50;
+
+/// The most mappings a message lists.
+const MAX_IN_MESSAGE: usize = 3;
+
+/// What happened at one destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The Secret.
+    pub target: Target,
+    /// The policy that granted each mapping; empty if it was refused.
+    pub granted_by: Vec<PolicyName>,
+    /// How it ended.
+    pub end: End,
+    /// When the operator last wrote the Secret, if it is there.
+    pub written: Option<Timestamp>,
+}
+
+/// How a destination ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// The Secret is as it should be.
+    Synced,
+    /// Granted, but not written: the reason is one of `Synced`'s.
+    Held(Reason, String),
+    /// Not granted, and nothing of ours is there.
+    Denied(Denial),
+    /// The grant is gone: the Secret is deleted at that time.
+    Revoking(Denial, Timestamp),
+    /// The grant is gone and the Secret stays, as its stamp says.
+    Retained(Denial),
+}
+
+impl End {
+    fn denial(&self) -> Option<&Denial> {
+        match self {
+            Self::Denied(denial) | Self::Revoking(denial, _) | Self::Retained(denial) => Some(denial),
+            Self::Synced | Self::Held(..) => None,
+        }
+    }
+}
+
+/// The status of a request after all its destinations were seen to. `previous` only lends its transition times.
+pub fn status(
+    request: &Request,
+    outcomes: &[Outcome],
+    previous: &SecretsDistributionStatus,
+    now: Timestamp,
+) -> SecretsDistributionStatus {
+    let permitted = permitted(request, outcomes);
+    let synced = synced(request, outcomes);
+    let ready = ready(&permitted, &synced);
+    let lookup = previous.conditions.as_slice();
+    let stamp = |verdict: Verdict, kind| verdict.condition(kind, request.generation, lookup, now);
+    let retry_at = outcomes.iter().filter_map(|outcome| match outcome.end {
+        End::Revoking(_, until) => Some(until),
+        _ => None,
+    });
+    SecretsDistributionStatus {
+        observed_generation: Some(request.generation),
+        conditions: vec![
+            stamp(permitted, ConditionType::Permitted),
+            stamp(synced, ConditionType::Synced),
+            stamp(ready, ConditionType::Ready),
+        ],
+        secret_name: Some(request.secret_name.to_string()),
+        targets: targets(outcomes),
+        targets_total: Some(count(outcomes, |_| true)),
+        targets_synced: Some(count(outcomes, |outcome| outcome.end == End::Synced)),
+        decisions: decisions(request, outcomes),
+        last_sync_time: outcomes.iter().filter_map(|outcome| outcome.written).max().map(Time),
+        retry_at: retry_at.min().map(Time),
+    }
+}
+
+/// The status of an object that cannot be understood.
+pub fn invalid(
+    generation: i64,
+    problem: &str,
+    previous: &SecretsDistributionStatus,
+    now: Timestamp,
+) -> SecretsDistributionStatus {
+    let message = format!("{problem}. What was written before stays as it is");
+    let verdict = |status, reason| Verdict { status, reason, message: message.clone() };
+    let lookup = previous.conditions.as_slice();
+    let conditions = [
+        (ConditionType::Permitted, verdict("False", Reason::InvalidRequest)),
+        (ConditionType::Synced, verdict("False", Reason::NotPermitted)),
+        (ConditionType::Ready, verdict("False", Reason::InvalidRequest)),
+    ];
+    SecretsDistributionStatus {
+        observed_generation: Some(generation),
+        conditions: conditions.into_iter().map(|(kind, v)| v.condition(kind, generation, lookup, now)).collect(),
+        ..Default::default()
+    }
+}
+
+/// A condition before it has a type and times.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// True, False or Unknown.
+    pub status: &'static str,
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+}
+
+impl Verdict {
+    /// The condition. Its transition time is that of the previous one if the status is the same.
+    pub fn condition(self, kind: ConditionType, generation: i64, previous: &[Condition], now: Timestamp) -> Condition {
+        let same = previous.iter().find(|old| old.type_ == kind.as_str() && old.status == self.status);
+        Condition {
+            type_: kind.as_str().into(),
+            status: self.status.into(),
+            reason: self.reason.as_str().into(),
+            message: self.message,
+            observed_generation: Some(generation),
+            last_transition_time: same.map_or(Time(now), |old| old.last_transition_time.clone()),
+        }
+    }
+}
+
+fn permitted(request: &Request, outcomes: &[Outcome]) -> Verdict {
+    let denials: Vec<_> = outcomes.iter().filter_map(|o| Some((&o.target, o.end.denial()?))).collect();
+    let leading = denials.iter().min_by_key(|(_, denial)| denial.leading());
+    let Some((target, denial)) = leading else {
+        if outcomes.is_empty() {
+            let message = "no policy grants this to a namespace that namespaceSelector matches; ask the platform team for a DistributionPolicy";
+            return Verdict { status: "False", reason: Reason::NoPolicyForNamespace, message: message.into() };
+        }
+        return Verdict { status: "True", reason: Reason::Granted, message: "every mapping is granted".into() };
+    };
+    let mut message = explain(request, target, denial);
+    if denials.len() > 1 {
+        message.push_str(&format!(" (and {} more destinations, see status.targets)", denials.len() - 1));
+    }
+    Verdict { status: "False", reason: denial.leading(), message }
+}
+
+fn synced(request: &Request, outcomes: &[Outcome]) -> Verdict {
+    let held = outcomes.iter().filter_map(|outcome| match &outcome.end {
+        End::Held(reason, message) => Some((*reason, message.clone())),
+        End::Revoking(_, until) => {
+            let message = format!(
+                "the grant of {} is gone: the Secret is deleted at {until} unless the grant returns",
+                outcome.target
+            );
+            Some((Reason::RevocationPending, message))
+        }
+        _ => None,
+    });
+    if let Some((reason, message)) = held.min_by_key(|(reason, _)| *reason) {
+        let unknown = reason == Reason::SourcesNotReady;
+        return Verdict { status: if unknown { "Unknown" } else { "False" }, reason, message };
+    }
+    let denied = count(outcomes, |outcome| outcome.end.denial().is_some());
+    if denied > 0 || outcomes.is_empty() {
+        let message = "nothing is written where the request is not permitted".to_string();
+        return Verdict { status: "False", reason: Reason::NotPermitted, message };
+    }
+    let message = match outcomes {
+        [outcome] => format!("Secret {} is as it should be", outcome.target),
+        _ => format!("Secret {} is as it should be in {} namespaces", request.secret_name, outcomes.len()),
+    };
+    Verdict { status: "True", reason: Reason::UpToDate, message }
+}
+
+fn ready(permitted: &Verdict, synced: &Verdict) -> Verdict {
+    match (permitted.status, synced.status) {
+        ("True", "True") => Verdict { status: "True", reason: Reason::Ready, message: synced.message.clone() },
+        ("True", _) => synced.clone(),
+        // A running grace period is more urgent than the refusal behind it, which Permitted shows.
+        _ if synced.reason == Reason::RevocationPending => synced.clone(),
+        _ => permitted.clone(),
+    }
+}
+
+fn count(outcomes: &[Outcome], counts: impl Fn(&&Outcome) -> bool) -> i32 {
+    i32::try_from(outcomes.iter().filter(counts).count()).unwrap_or(i32::MAX)
+}
+
+fn targets(outcomes: &[Outcome]) -> Vec<TargetStatus> {
+    let mut targets: Vec<_> = outcomes.iter().map(target).collect();
+    targets.sort_by(|a, b| (a.state, &a.namespace).cmp(&(b.state, &b.namespace)));
+    targets.truncate(MAX_TARGETS);
+    targets
+}
+
+fn target(outcome: &Outcome) -> TargetStatus {
+    let (state, reason, message) = match &outcome.end {
+        End::Synced => (TargetState::Synced, None, None),
+        End::Held(Reason::Suspended, message) => (TargetState::Pending, Some(Reason::Suspended), Some(message.clone())),
+        End::Held(reason, message) => (TargetState::Failed, Some(*reason), Some(message.clone())),
+        End::Denied(denial) => (TargetState::Denied, Some(denial.leading()), None),
+        End::Revoking(..) => (TargetState::Pending, Some(Reason::RevocationPending), None),
+        End::Retained(denial) => (TargetState::Retained, Some(denial.leading()), None),
+    };
+    TargetStatus {
+        namespace: outcome.target.namespace.to_string(),
+        name: outcome.target.name.to_string(),
+        state,
+        reason: reason.map(|reason| reason.to_string()),
+        message,
+        last_written: outcome.written.map(Time),
+    }
+}
+
+/// One entry for each mapping: refused if it is refused anywhere.
+fn decisions(request: &Request, outcomes: &[Outcome]) -> Vec<DecisionStatus> {
+    let mut decisions: BTreeMap<&str, DecisionStatus> = BTreeMap::new();
+    for (i, mapping) in request.mappings.iter().enumerate() {
+        let refusals = outcomes.iter().filter_map(|outcome| outcome.end.denial()?.reasons.get(i)?.first().copied());
+        let reason = refusals.min();
+        let policy = outcomes.iter().find_map(|outcome| outcome.granted_by.get(i)).map(ToString::to_string);
+        let granted = reason.is_none() && !outcomes.is_empty();
+        let decision = DecisionStatus {
+            from: mapping.from.to_string(),
+            to: mapping.to.to_string(),
+            result: if granted { DecisionResult::Granted } else { DecisionResult::Refused },
+            reason: reason.map(|reason| reason.to_string()),
+            policy: policy.filter(|_| granted),
+        };
+        decisions.insert(mapping.to.as_str(), decision);
+    }
+    decisions.into_values().collect()
+}
+
+/// The refusal in words about the request alone: nothing of a policy that did not grant it.
+pub fn explain(request: &Request, target: &Target, denial: &Denial) -> String {
+    let namespace = &target.namespace;
+    let refused: Vec<_> =
+        request.mappings.iter().zip(&denial.reasons).filter(|(_, reasons)| !reasons.is_empty()).collect();
+    let leading = denial.leading();
+    let whole = match leading {
+        Reason::ReservedType => Some(format!(
+            "type {} is reserved: a cluster component would turn it into a live credential",
+            request.secret_type
+        )),
+        Reason::NamespaceExcluded => {
+            Some(format!("namespace {namespace} is a system namespace: a policy must name it literally"))
+        }
+        Reason::NoPolicyForNamespace => Some(format!("no policy grants anything to namespace {namespace}")),
+        Reason::QuotaExceeded => Some(format!(
+            "namespace {namespace} already has the {} distributions that its policies allow, all older than this one",
+            denial.quota.unwrap_or_default()
+        )),
+        _ => None,
+    };
+    let text = whole.unwrap_or_else(|| {
+        let mut parts: Vec<_> = refused
+            .iter()
+            .take(MAX_IN_MESSAGE)
+            .map(|(mapping, reasons)| refusal(request, mapping, namespace.as_str(), reasons.iter()))
+            .collect();
+        if refused.len() > MAX_IN_MESSAGE {
+            parts.push(format!("{} more mappings, see status.decisions", refused.len() - MAX_IN_MESSAGE));
+        }
+        parts.join("; ")
+    });
+    format!("{text}; ask the platform team for a DistributionPolicy that grants it")
+}
+
+fn refusal<'a>(
+    request: &Request,
+    mapping: &Mapping,
+    namespace: &str,
+    reasons: impl Iterator<Item = &'a Reason>,
+) -> String {
+    let source = &mapping.from;
+    let parts: Vec<_> = reasons
+        .map(|reason| match reason {
+            Reason::DeniedByRule => format!("is denied to namespace {namespace}"),
+            Reason::GrantExpired => format!("was granted to namespace {namespace}, and the grant has expired"),
+            Reason::KeyNotPermitted => format!("is not granted for key {}", mapping.to),
+            Reason::TypeNotPermitted => format!("is not granted for type {}", request.secret_type),
+            Reason::NameNotPermitted => format!("is not granted for a Secret named {}", request.secret_name),
+            Reason::RequesterNotPermitted => {
+                format!("is not granted in {namespace} to requests from {}", request.key.namespace)
+            }
+            _ => format!("is not granted to namespace {namespace}"),
+        })
+        .collect();
+    format!("source {source} {}", parts.join(" and "))
+}

@@ -1,0 +1,194 @@
+//! The process around the operator: its memory, its signals, its servers, its exit code.
+
+use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
+
+use futures::FutureExt;
+use kube::{Client, Config, config::InferConfigError};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{self, Gates},
+    controller,
+    settings::Settings,
+    telemetry,
+};
+
+/// How long what is in hand may take to finish after a signal; the process leaves within 5 s.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Why the process ends when nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No configuration says how to reach a cluster.
+    #[error(
+        "no cluster to work on: {0}; in a pod the ServiceAccount token must be mounted (automountServiceAccountToken), \
+         elsewhere KUBECONFIG must name a kubeconfig file"
+    )]
+    NoCluster(#[source] Box<InferConfigError>),
+    /// The configuration of the cluster cannot be used.
+    #[error("the cluster's configuration cannot be used: {0}; check the certificates and the user in the kubeconfig")]
+    BadCluster(#[source] Box<kube::Error>),
+    /// The admin server cannot have its address.
+    #[error("--listen [env LISTEN] = {0}: {1}; choose an address of this machine and a port that is free, or port 0")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// The operating system refused something basic.
+    #[error("{0}: {1}")]
+    System(&'static str, #[source] io::Error),
+    /// A part of the operator panicked. What it said is dropped: it may hold secret content.
+    #[error("a part of the operator panicked; the log says where")]
+    Panicked,
+    /// A part of the operator ended though nobody asked.
+    #[error("a part of the operator ended by itself")]
+    EndedEarly,
+}
+
+impl Error {
+    /// 2: what was configured cannot work. 1: it failed while running.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoCluster(_) | Self::BadCluster(_) => ExitCode::from(2),
+            Self::Listen(..) | Self::System(..) | Self::Panicked | Self::EndedEarly => ExitCode::from(1),
+        }
+    }
+}
+
+/// Keeps the memory of this process, which holds secrets, out of core files and from other processes of the
+/// same user. To be called before the first secret is read.
+pub fn keep_memory_private() -> io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Runs the operator until a signal.
+pub fn run(settings: Settings) -> ExitCode {
+    telemetry::init(settings.log_format, &settings.log_filter);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&Error::System("cannot start threads", error)),
+    };
+    let result = runtime.block_on(operate(settings));
+    // Not dropped: that would wait for a read that hangs on the mount.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    tracing::error!("{error}");
+    error.exit_code()
+}
+
+async fn operate(settings: Settings) -> Result<(), Error> {
+    let shutdown = shutdown_on_signal().map_err(|error| Error::System("cannot listen for signals", error))?;
+    let client = client(&settings).await?;
+    let gates = Gates::of_the_operator();
+    let listener = admin::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
+
+    let mut parts = JoinSet::new();
+    let server = admin::serve(listener, gates.clone(), shutdown.clone());
+    parts.spawn(async { server.await.map_err(|error| Error::System("the admin server failed", error)) });
+    let controller = controller::run(client, settings, gates, shutdown.clone());
+    parts.spawn(controller.map(Ok));
+    supervise(parts, shutdown, GRACE).await
+}
+
+/// Waits for the signal, or for a part that ends before it; then lets every part finish what it has in hand.
+async fn supervise(
+    mut parts: JoinSet<Result<(), Error>>,
+    shutdown: CancellationToken,
+    grace: Duration,
+) -> Result<(), Error> {
+    let outcome_of = |ended: Result<_, JoinError>| ended.unwrap_or(Err(Error::Panicked));
+    let mut outcome = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(()),
+        Some(ended) = parts.join_next() => outcome_of(ended).and(Err(Error::EndedEarly)),
+    };
+    shutdown.cancel();
+    let rest = async {
+        while let Some(ended) = parts.join_next().await {
+            outcome = outcome.and(outcome_of(ended));
+        }
+        outcome
+    };
+    tokio::time::timeout(grace, rest).await.unwrap_or_else(|_| {
+        tracing::warn!("leaving with work in hand: it did not finish within {grace:?}");
+        Ok(())
+    })
+}
+
+/// A token that SIGTERM or SIGINT cancels.
+fn shutdown_on_signal() -> io::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+        token.cancel();
+    });
+    Ok(shutdown)
+}
+
+/// A client whose every wait is bounded: no retry of its own, which would follow any Retry-After of the server
+/// for up to 1000 s; callers have deadlines and backoff. There is no read timeout, because a watch is silent
+/// for as long as nothing happens; the watcher has a timeout of its own.
+async fn client(settings: &Settings) -> Result<Client, Error> {
+    let mut config = Config::infer().await.map_err(|error| Error::NoCluster(Box::new(error)))?;
+    config.connect_timeout = Some(settings.api_timeout);
+    config.write_timeout = Some(settings.api_timeout);
+    config.default_retry = false;
+    Client::try_from(config).map_err(|error| Error::BadCluster(Box::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    /// A part that ends when it is asked to, and cancels `seen` then.
+    async fn waits_for(shutdown: CancellationToken, seen: CancellationToken) -> Result<(), Error> {
+        shutdown.cancelled().await;
+        seen.cancel();
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_part_that_fails_stops_the_others_in_order_and_is_told() {
+        let (shutdown, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let mut parts = JoinSet::new();
+        parts.spawn(waits_for(shutdown.clone(), stopped.clone()));
+        parts.spawn(async { Err(Error::System("broken", io::Error::other("gone"))) });
+        assert!(matches!(supervise(parts, shutdown, NEVER).await, Err(Error::System("broken", _))));
+        assert!(stopped.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_unasked_is_a_failure() {
+        let mut parts = JoinSet::new();
+        parts.spawn(async { Ok(()) });
+        assert!(matches!(supervise(parts, CancellationToken::new(), NEVER).await, Err(Error::EndedEarly)));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_hand_is_finished_and_what_hangs_is_left() {
+        let (shutdown, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let mut parts = JoinSet::new();
+        parts.spawn(waits_for(shutdown.clone(), stopped.clone()));
+        parts.spawn(std::future::pending());
+        shutdown.cancel();
+        assert!(supervise(parts, shutdown, Duration::from_millis(200)).await.is_ok());
+        assert!(stopped.is_cancelled());
+    }
+}

@@ -1,0 +1,270 @@
+//! The rights: one source for `rbac/`, for the chart, and for the RoleBinding that a tenant is told to apply.
+//!
+//! Invariants: nothing here grants the operator a Secret in the whole cluster; a namespace does that for
+//! itself, by binding [`TENANT_CLUSTER_ROLE`]. Nobody but the operator is granted a `/status`. No role for
+//! policies is aggregated: who may write one decides over every source.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, ServiceAccount},
+        rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleBinding, RoleRef, Subject},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde::Serialize;
+
+use crate::api::names::{GROUP, TENANT_CLUSTER_ROLE};
+
+/// Name of the operator's namespace, ServiceAccount and roles where nobody chooses another.
+pub const OPERATOR: &str = env!("CARGO_PKG_NAME");
+
+const REQUESTS: &str = "secretsdistributions";
+const POLICIES: &str = "distributionpolicies";
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
+
+/// One rule, and why it is needed.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Why the holder needs it.
+    pub why: &'static str,
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+}
+
+impl Rule {
+    fn to_policy_rule(self) -> PolicyRule {
+        let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        PolicyRule {
+            api_groups: Some(vec![self.group.into()]),
+            resources: Some(owned(self.resources)),
+            verbs: owned(self.verbs),
+            ..PolicyRule::default()
+        }
+    }
+}
+
+/// What the operator may do in the whole cluster. No rule on Secrets.
+pub const OPERATOR_RULES: &[Rule] = &[
+    Rule {
+        why: "What is asked for and what is granted; their spec is never written.",
+        group: GROUP,
+        resources: &[REQUESTS, POLICIES],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        why: "What was found and done: the operator is the one writer of status.",
+        group: GROUP,
+        resources: &["secretsdistributions/status", "distributionpolicies/status"],
+        verbs: &["patch"],
+    },
+    Rule {
+        why: "Policies select destinations by the names and labels of namespaces; only metadata is read.",
+        group: "",
+        resources: &["namespaces"],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        why: "Tells the app team in its own namespace; patch counts a repeated event up instead of adding one.",
+        group: "events.k8s.io",
+        resources: &["events"],
+        verbs: &["create", "patch"],
+    },
+];
+
+/// What a namespace that delegates lets the operator do with its Secrets.
+pub const TENANT_RULES: &[Rule] = &[
+    Rule {
+        why: "Creates and updates the Secrets that requests describe, and deletes those whose grant or request is gone.",
+        group: "",
+        resources: &["secrets"],
+        verbs: &["create", "patch", "delete"],
+    },
+    Rule {
+        why: "Sees by their metadata whose a Secret is, and that somebody changed or deleted it.",
+        group: "",
+        resources: &["secrets"],
+        verbs: READ,
+    },
+];
+
+/// An object of a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "each is the kind of its name")]
+pub enum Object {
+    Namespace(Namespace),
+    ServiceAccount(ServiceAccount),
+    ClusterRole(ClusterRole),
+    ClusterRoleBinding(ClusterRoleBinding),
+    RoleBinding(RoleBinding),
+}
+
+/// An object and what to say about it, first as a whole, then to each rule of a role.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// What the object is for.
+    pub about: &'static str,
+    /// Why each rule is needed, in order; empty for what has no rules.
+    pub whys: Vec<&'static str>,
+    /// The object itself.
+    pub object: Object,
+}
+
+/// One file of `rbac/`.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Name of the file.
+    pub file: &'static str,
+    /// Who applies it, and how.
+    pub about: &'static str,
+    /// Its objects, in the order to apply them.
+    pub documents: Vec<Document>,
+}
+
+/// The RoleBinding with which a namespace delegates its Secrets to the operator's ServiceAccount. Without
+/// `namespace` it is for `kubectl --namespace NS apply`.
+pub fn delegation(namespace: Option<&str>, operator_namespace: &str, service_account: &str) -> RoleBinding {
+    RoleBinding {
+        metadata: ObjectMeta { namespace: namespace.map(Into::into), ..named(OPERATOR) },
+        role_ref: role(TENANT_CLUSTER_ROLE),
+        subjects: Some(vec![account(operator_namespace, service_account)]),
+    }
+}
+
+/// Every manifest.
+pub fn manifests() -> Vec<Manifest> {
+    vec![operator(), tenant(), delegation_manifest(), aggregate(), policy_author()]
+}
+
+fn operator() -> Manifest {
+    let namespace = Namespace { metadata: named(OPERATOR), ..Namespace::default() };
+    let mut service_account = ServiceAccount { metadata: named(OPERATOR), ..ServiceAccount::default() };
+    service_account.metadata.namespace = Some(OPERATOR.into());
+    let binding = ClusterRoleBinding {
+        metadata: named(OPERATOR),
+        role_ref: role(OPERATOR),
+        subjects: Some(vec![account(OPERATOR, OPERATOR)]),
+    };
+    Manifest {
+        file: "operator.yaml",
+        about: "The operator's own identity and rights. For the platform team: kubectl apply -f rbac/operator.yaml",
+        documents: vec![
+            document(
+                "Where the operator lives; no policy's glob or selector reaches it.",
+                Object::Namespace(namespace),
+            ),
+            document("Who the operator is.", Object::ServiceAccount(service_account)),
+            cluster_role(
+                "What the operator may do in the whole cluster: no rule on Secrets.",
+                OPERATOR,
+                &[],
+                OPERATOR_RULES,
+            ),
+            document("Gives it to the operator.", Object::ClusterRoleBinding(binding)),
+        ],
+    }
+}
+
+fn tenant() -> Manifest {
+    Manifest {
+        file: "tenant.yaml",
+        about: "What a namespace lets the operator do. For the platform team: kubectl apply -f rbac/tenant.yaml",
+        documents: vec![cluster_role(
+            "Bound by a RoleBinding in each namespace that delegates, see delegation.yaml; never by a ClusterRoleBinding.",
+            TENANT_CLUSTER_ROLE,
+            &[],
+            TENANT_RULES,
+        )],
+    }
+}
+
+fn delegation_manifest() -> Manifest {
+    Manifest {
+        file: "delegation.yaml",
+        about: "Delegates the Secrets of one namespace to the operator. For an admin of the namespace, who needs no \
+                other right: kubectl --namespace NAMESPACE apply -f rbac/delegation.yaml",
+        documents: vec![document(
+            "To take the delegation back, delete it; what was written until then stays.",
+            Object::RoleBinding(delegation(None, OPERATOR, OPERATOR)),
+        )],
+    }
+}
+
+fn aggregate() -> Manifest {
+    const VIEW: &[Rule] = &[Rule {
+        why: "Reads requests and their status, which never hold secret content.",
+        group: GROUP,
+        resources: &[REQUESTS],
+        verbs: READ,
+    }];
+    const EDIT: &[Rule] = &[Rule {
+        why: "Asks for Secrets; the status is the operator's and not in here.",
+        group: GROUP,
+        resources: &[REQUESTS],
+        verbs: WRITE,
+    }];
+    Manifest {
+        file: "aggregate.yaml",
+        about: "App teams' rights on their requests, added to the cluster's own roles view, edit and admin. For the \
+                platform team: kubectl apply -f rbac/aggregate.yaml",
+        documents: vec![
+            cluster_role("Part of view, and so of edit and admin.", "secrets-distributor-view", &["view"], VIEW),
+            cluster_role("Part of edit and admin.", "secrets-distributor-edit", &["edit", "admin"], EDIT),
+        ],
+    }
+}
+
+fn policy_author() -> Manifest {
+    const AUTHOR: &[Rule] = &[Rule {
+        why: "Reads and writes policies; their status is the operator's and not in here.",
+        group: GROUP,
+        resources: &[POLICIES],
+        verbs: &["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
+    }];
+    const VIEWER: &[Rule] =
+        &[Rule { why: "Reads policies: who may receive what.", group: GROUP, resources: &[POLICIES], verbs: READ }];
+    Manifest {
+        file: "policy-author.yaml",
+        about: "Roles over policies, bound to nobody and part of no other role: whoever writes a policy decides over \
+                every source. For the platform team: kubectl apply -f rbac/policy-author.yaml",
+        documents: vec![
+            cluster_role("For those who decide who receives what.", "secrets-distributor-policy-author", &[], AUTHOR),
+            cluster_role("For auditors.", "secrets-distributor-policy-viewer", &[], VIEWER),
+        ],
+    }
+}
+
+fn document(about: &'static str, object: Object) -> Document {
+    Document { about, whys: Vec::new(), object }
+}
+
+fn cluster_role(about: &'static str, name: &str, aggregate_to: &[&str], rules: &[Rule]) -> Document {
+    let mut metadata = named(name);
+    let labels = aggregate_to.iter().map(|to| (format!("rbac.authorization.k8s.io/aggregate-to-{to}"), "true".into()));
+    metadata.labels.get_or_insert_default().extend(labels);
+    let policy_rules = rules.iter().map(|rule| rule.to_policy_rule()).collect();
+    let role = ClusterRole { metadata, rules: Some(policy_rules), ..ClusterRole::default() };
+    Document { about, whys: rules.iter().map(|rule| rule.why).collect(), object: Object::ClusterRole(role) }
+}
+
+fn named(name: &str) -> ObjectMeta {
+    let labels = BTreeMap::from([("app.kubernetes.io/name".to_string(), OPERATOR.to_string())]);
+    ObjectMeta { name: Some(name.into()), labels: Some(labels), ..ObjectMeta::default() }
+}
+
+fn role(name: &str) -> RoleRef {
+    RoleRef { api_group: Some("rbac.authorization.k8s.io".into()), kind: "ClusterRole".into(), name: name.into() }
+}
+
+fn account(namespace: &str, name: &str) -> Subject {
+    Subject {
+        kind: "ServiceAccount".into(),
+        name: name.into(),
+        namespace: Some(namespace.into()),
+        ..Subject::default()
+    }
+}

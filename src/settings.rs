@@ -1,0 +1,269 @@
+//! What was typed ([`Args`]) becomes what is meant ([`Settings`]), or says what is wrong with it.
+
+use std::{fmt, fs, io::Read, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::{
+    core::{
+        bytes::SecretBytes,
+        name::{NamespaceName, SecretName},
+    },
+    telemetry::{LogFilter, LogFormat},
+};
+
+const PROGRAM: &str = env!("CARGO_PKG_NAME");
+
+/// Below this a key could be guessed, and with it the digest of a short secret.
+const MIN_KEY_BYTES: usize = 32;
+const MAX_KEY_BYTES: usize = 4096;
+const MAX_WORKERS: usize = 1024;
+
+const AFTER_HELP: &str = "\
+Cluster: the kubeconfig that KUBECONFIG names (or ~/.kube/config), else the ServiceAccount of the pod.
+
+Exit codes:
+  0  stopped as asked, by SIGTERM or SIGINT
+  1  failed while running
+  2  bad arguments or settings, or no cluster is configured";
+
+/// Distributes the secrets that are mounted into this pod to Kubernetes Secrets.
+///
+/// App teams ask with SecretsDistribution objects; the platform team grants with DistributionPolicy objects, and
+/// nothing is written without a grant. Each namespace lets the operator write its Secrets by a RoleBinding; there is
+/// no cluster-wide right on Secrets.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the operator until SIGTERM or SIGINT.
+    #[command(after_help = AFTER_HELP, max_term_width = 110)]
+    Run(Box<Args>),
+}
+
+/// What was typed, or found in the environment: text that nobody has looked at.
+#[derive(Debug, Parser)]
+pub struct Args {
+    /// Folder of the sources, as mounted into the pod. A name in `from` is a file below it. It may be empty or missing
+    /// at first: the operator is not ready then, and neither writes nor deletes.
+    #[arg(long, env, value_name = "DIR", default_value = "/mnt/secrets", help_heading = "Sources")]
+    secrets_path: String,
+
+    /// How often the folder is looked at, beside being notified of changes: 10ms to 1h.
+    #[arg(long, env, value_name = "DURATION", default_value = "10s", help_heading = "Sources")]
+    poll_interval: String,
+
+    /// File with at least 32 random bytes, the same for every replica and every start: the key of the digests by which
+    /// the operator sees whether a Secret is as it should be. Required.
+    ///
+    /// Make one with: head -c 32 /dev/urandom > FILE. With another key every Secret is written once more.
+    #[arg(long, env, value_name = "FILE", help_heading = "Sources")]
+    digest_key_file: Option<String>,
+
+    /// Namespace of the operator itself; no glob and no selector of a policy reaches it.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", default_value = PROGRAM, help_heading = "Identity")]
+    namespace: String,
+
+    /// ServiceAccount of the operator: the one that a namespace is told to bind when it has not delegated.
+    #[arg(long, env, value_name = "NAME", default_value = PROGRAM, help_heading = "Identity")]
+    service_account: String,
+
+    /// Value of the annotation that marks a Secret as the operator's. Unowned Secrets that carry it, from the time
+    /// before this version, are taken over.
+    #[arg(long, env, value_name = "TEXT", default_value = PROGRAM, help_heading = "Identity")]
+    managed_by: String,
+
+    /// Address of /livez and /readyz. With port 0 the system chooses one; the log tells which.
+    #[arg(long, env, value_name = "IP:PORT", default_value = "0.0.0.0:8080", help_heading = "Process")]
+    listen: String,
+
+    /// Form of the log on stderr: json, or text for people.
+    #[arg(long, env, value_name = "FORMAT", default_value = "json", help_heading = "Process")]
+    log_format: String,
+
+    /// What to log: error, warn, info, debug or trace, or directives such as info,kube_runtime=debug. What could show
+    /// the content of a Secret cannot be switched on.
+    #[arg(long, env, value_name = "DIRECTIVES", default_value = "info", help_heading = "Process")]
+    log_level: String,
+
+    /// How many requests are worked on at once: 1 to 1024.
+    #[arg(long, env, value_name = "NUMBER", default_value = "16", help_heading = "Cluster")]
+    workers: String,
+
+    /// How long one call of the API server may take before it counts as failed: 10ms to 1h.
+    #[arg(long, env, value_name = "DURATION", default_value = "10s", help_heading = "Cluster")]
+    api_timeout: String,
+}
+
+/// What is meant: every value has been checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// Folder of the sources.
+    pub secrets_path: PathBuf,
+    /// How often it is polled.
+    pub poll_interval: Duration,
+    /// Key of the digests; at least 32 bytes.
+    pub digest_key: SecretBytes,
+    /// Namespace of the operator itself.
+    pub namespace: NamespaceName,
+    /// Its ServiceAccount.
+    pub service_account: String,
+    /// Value of [`crate::api::names::MANAGED_BY_ANNOTATION`].
+    pub managed_by: String,
+    /// Address of the admin server.
+    pub listen: SocketAddr,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log_filter: LogFilter,
+    /// Reconciles in flight; at least 1.
+    pub workers: usize,
+    /// Deadline of a call of the API server.
+    pub api_timeout: Duration,
+}
+
+/// Every setting that is wrong.
+#[derive(Debug, Default, thiserror::Error)]
+pub struct BadSettings(Vec<String>);
+
+impl fmt::Display for BadSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n\nFor what each setting means: {PROGRAM} run --help", self.0.join("\nerror: "))
+    }
+}
+
+impl BadSettings {
+    /// The parsed value; or nothing, and the problem is noted with flag, variable and value.
+    fn check<T>(&mut self, id: &str, typed: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        parse(typed).map_err(|problem| self.0.push(format!("{} = {typed:?}: {problem}", flag(id)))).ok()
+    }
+}
+
+/// The flag and the environment variable of a field of [`Args`].
+fn flag(id: &str) -> String {
+    let command = Args::command();
+    let arg = command.get_arguments().find(|arg| arg.get_id() == id);
+    let env = arg.and_then(|arg| arg.get_env()).map(|env| format!(" [env {}]", env.display()));
+    format!("--{}{}", id.replace('_', "-"), env.unwrap_or_default())
+}
+
+impl TryFrom<Args> for Settings {
+    type Error = BadSettings;
+
+    /// Looks at every value before it answers, so that one start tells all that is wrong.
+    fn try_from(args: Args) -> Result<Self, BadSettings> {
+        let mut bad = BadSettings::default();
+        let secrets_path = bad.check("secrets_path", &args.secrets_path, directory);
+        let poll_interval = bad.check("poll_interval", &args.poll_interval, duration);
+        let digest_key = bad.check("digest_key_file", args.digest_key_file.as_deref().unwrap_or_default(), key);
+        let namespace = bad.check("namespace", &args.namespace, namespace);
+        let service_account = bad.check("service_account", &args.service_account, service_account);
+        let managed_by = bad.check("managed_by", &args.managed_by, annotation);
+        let listen = bad.check("listen", &args.listen, address);
+        let log_format = bad.check("log_format", &args.log_format, log_format);
+        let log_filter = bad.check("log_level", &args.log_level, log_filter);
+        let workers = bad.check("workers", &args.workers, workers);
+        let api_timeout = bad.check("api_timeout", &args.api_timeout, duration);
+        let settings = || {
+            Some(Self {
+                secrets_path: secrets_path?,
+                poll_interval: poll_interval?,
+                digest_key: digest_key?,
+                namespace: namespace?,
+                service_account: service_account?,
+                managed_by: managed_by?,
+                listen: listen?,
+                log_format: log_format?,
+                log_filter: log_filter?,
+                workers: workers?,
+                api_timeout: api_timeout?,
+            })
+        };
+        settings().ok_or(bad)
+    }
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("must name the folder of the sources, such as /mnt/secrets".into()),
+        text if fs::metadata(text).is_ok_and(|found| !found.is_dir()) => {
+            Err("is not a folder; name the folder that the sources are mounted at".into())
+        }
+        text => Ok(PathBuf::from(text)),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_millis(10)..=Duration::from_secs(3600);
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed
+        .filter(|duration| bounds.contains(duration))
+        .ok_or_else(|| "must be a duration from 10ms to 1h, such as 500ms, 10s or 2m".into())
+}
+
+/// Reads the key. What is not a regular file is not opened: a FIFO would hang the start.
+fn key(path: &str) -> Result<SecretBytes, String> {
+    const MAKE: &str = "make one with: head -c 32 /dev/urandom > FILE";
+    if path.is_empty() {
+        return Err(format!("is required: a file with at least {MIN_KEY_BYTES} random bytes; {MAKE}"));
+    }
+    match fs::metadata(path) {
+        Err(error) => return Err(format!("cannot be read: {error}; {MAKE}")),
+        Ok(found) if !found.is_file() => return Err(format!("is not a regular file; {MAKE}")),
+        Ok(_) => {}
+    }
+    // With its full capacity from the start the buffer never moves, and leaves no copy behind.
+    let mut bytes = Vec::with_capacity(MAX_KEY_BYTES + 1);
+    let read = fs::File::open(path).and_then(|file| file.take(MAX_KEY_BYTES as u64 + 1).read_to_end(&mut bytes));
+    let key = SecretBytes::new(bytes);
+    match read {
+        Err(error) => Err(format!("cannot be read: {error}; {MAKE}")),
+        Ok(count) if count < MIN_KEY_BYTES => {
+            Err(format!("has {count} bytes, and must have at least {MIN_KEY_BYTES}; {MAKE}"))
+        }
+        Ok(count) if count > MAX_KEY_BYTES => Err(format!("has more than {MAX_KEY_BYTES} bytes; {MAKE}")),
+        Ok(_) => Ok(key),
+    }
+}
+
+fn namespace(text: &str) -> Result<NamespaceName, String> {
+    NamespaceName::parse(text).map_err(|error| error.to_string())
+}
+
+/// A ServiceAccount is named as a Secret is: by a DNS subdomain.
+fn service_account(text: &str) -> Result<String, String> {
+    let problem = "must be the name of a ServiceAccount: at most 253 lower-case letters, digits, '-' and '.'";
+    SecretName::parse(text).map(|name| name.to_string()).map_err(|_| problem.into())
+}
+
+fn annotation(text: &str) -> Result<String, String> {
+    let fits = !text.trim().is_empty() && text.len() <= 253 && !text.chars().any(char::is_control);
+    fits.then(|| text.into()).ok_or_else(|| "must be 1 to 253 characters of text, without control characters".into())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080".into())
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    LogFormat::from_str(text, true).map_err(|_| "must be json or text".into())
+}
+
+fn log_filter(text: &str) -> Result<LogFilter, String> {
+    LogFilter::parse(text).map_err(|error| {
+        format!("{error}; must be error, warn, info, debug or trace, or directives such as info,kube_runtime=debug")
+    })
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    let parsed = text.parse().ok().filter(|count| (1..=MAX_WORKERS).contains(count));
+    parsed.ok_or_else(|| format!("must be a number from 1 to {MAX_WORKERS}"))
+}

@@ -1,0 +1,167 @@
+//! Watching the folder: which sources changed, and whether it is usable.
+
+use std::{collections::BTreeSet, future::Future, panic, time::Duration};
+
+use tokio::{sync::mpsc, task::spawn_blocking, time::sleep};
+
+use super::{
+    Folder,
+    beneath::SETTLE,
+    error::MountError,
+    inotify::{Hints, Watches},
+    snapshot::{self, Snapshot},
+};
+use crate::core::name::SourceName;
+
+/// Changes come in bursts: how long after the first hint the folder is looked at.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// How often a look is repeated while the folder does not settle.
+const LOOKS: u32 = 10;
+
+/// What happened to the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These sources are not what they were: changed, added or removed.
+    Sources(BTreeSet<SourceName>),
+    /// The folder has become usable or unusable; the first message says which it is. When it has
+    /// become usable again, the sources that differ from when it last was follow at once.
+    Mount(Result<(), MountError>),
+}
+
+/// Watches the folder until `shutdown`, or until nobody listens. `poll` is how often it is looked at
+/// without any hint: hints of the kernel can get lost, a remounted folder gives none.
+pub async fn watch(folder: Folder, poll: Duration, changes: mpsc::Sender<Change>, shutdown: impl Future<Output = ()>) {
+    tokio::select! {
+        () = shutdown => {}
+        () = run(folder, poll, changes, Watches::new()) => {}
+    }
+}
+
+pub(super) async fn run(folder: Folder, poll: Duration, changes: mpsc::Sender<Change>, mut watches: Watches) {
+    let hints = watches.hints();
+    let mut observer = Observer::default();
+    loop {
+        let seen;
+        (seen, watches) = look_until_settled(&folder, watches, &hints).await;
+        for change in observer.observe(seen) {
+            if changes.send(change).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = changes.closed() => return,
+            () = hints.next() => sleep(DEBOUNCE).await,
+            () = sleep(poll) => {}
+        }
+    }
+}
+
+/// Looks until every folder seen was watched before the look began, so that nothing after it can be
+/// missed, and nothing in it has changed too recently to be told from a further change.
+async fn look_until_settled(
+    folder: &Folder,
+    mut watches: Watches,
+    hints: &Hints,
+) -> (Result<Snapshot, MountError>, Watches) {
+    for _ in 1..LOOKS {
+        hints.drain();
+        let (seen, unwatched);
+        (seen, unwatched, watches) = look(folder, watches).await;
+        match &seen {
+            _ if unwatched => {}
+            Ok(snapshot) if !snapshot.settled => sleep(SETTLE).await,
+            _ => return (seen.and_then(Snapshot::if_mounted), watches),
+        }
+    }
+    let (seen, _, watches) = look(folder, watches).await;
+    (seen.and_then(Snapshot::if_mounted), watches)
+}
+
+/// One look, and watches on all it has seen; says whether a folder was not watched before.
+async fn look(folder: &Folder, mut watches: Watches) -> (Result<Snapshot, MountError>, bool, Watches) {
+    let folder = folder.clone();
+    let blocking = spawn_blocking(move || {
+        let seen = snapshot::scan(folder.path());
+        let unwatched = watches.follow(folder.path(), seen.as_ref().unwrap_or(&Snapshot::default()));
+        (seen, unwatched, watches)
+    });
+    match blocking.await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(looked) => looked,
+        Err(Ok(cause)) => panic::resume_unwind(cause),
+        // The runtime is shutting down: there is nothing left to watch for.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
+/// Turns what is seen, one look after another, into changes.
+#[derive(Debug, Default)]
+struct Observer {
+    mount: Option<Result<(), MountError>>,
+    /// The last snapshot of a usable folder.
+    good: Snapshot,
+}
+
+impl Observer {
+    fn observe(&mut self, seen: Result<Snapshot, MountError>) -> Vec<Change> {
+        let state = seen.as_ref().map(drop).map_err(|error| *error);
+        let mut changes = Vec::new();
+        let first = self.mount.is_none();
+        if self.mount != Some(state) {
+            self.mount = Some(state);
+            changes.push(Change::Mount(state));
+        }
+        if let Ok(snapshot) = seen {
+            let changed = snapshot.changed_since(&self.good);
+            self.good = snapshot;
+            // The very first snapshot is what everything starts from, not a change.
+            if !first && !changed.is_empty() {
+                changes.push(Change::Sources(changed));
+            }
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tests::{names, swap_in};
+
+    /// A snapshot of real files, one per name and content.
+    fn snapshot(files: &[(&str, &str)]) -> Snapshot {
+        let mount = tempfile::tempdir().unwrap();
+        swap_in(mount.path(), files);
+        snapshot::scan(mount.path()).unwrap()
+    }
+
+    #[test]
+    fn the_first_snapshot_is_no_change_and_a_state_is_told_once() {
+        let mut observer = Observer::default();
+        let seen = snapshot(&[("a", "1"), ("b", "1")]);
+        assert_eq!(observer.observe(Ok(seen.clone())), [Change::Mount(Ok(()))]);
+        assert_eq!(observer.observe(Ok(seen)), []);
+    }
+
+    #[test]
+    fn an_unusable_folder_changes_no_source_and_what_differs_afterwards_is_told() {
+        let mut observer = Observer::default();
+        let before = snapshot(&[("a", "1")]);
+        let after = before.clone().with(snapshot(&[("b", "1")]));
+        observer.observe(Ok(before));
+        for error in [MountError::Empty, MountError::Missing] {
+            assert_eq!(observer.observe(Err(error)), [Change::Mount(Err(error))]);
+            assert_eq!(observer.observe(Err(error)), []);
+        }
+        let back = [Change::Mount(Ok(())), Change::Sources(names(["b"]))];
+        assert_eq!(observer.observe(Ok(after)), back);
+    }
+
+    #[test]
+    fn a_folder_that_was_unusable_from_the_start_tells_all_its_sources() {
+        let mut observer = Observer::default();
+        assert_eq!(observer.observe(Err(MountError::Missing)), [Change::Mount(Err(MountError::Missing))]);
+        let told = [Change::Mount(Ok(())), Change::Sources(names(["a", "b"]))];
+        assert_eq!(observer.observe(Ok(snapshot(&[("a", "1"), ("b", "1")]))), told);
+    }
+}

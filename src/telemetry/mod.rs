@@ -1,0 +1,5 @@
+//! What the operator says about itself. Secret content is kept out by type, and by a filter that no setting opens.
+
+mod logs;
+
+pub use logs::{InvalidDirectives, LogFilter, LogFormat, init};
