@@ -159,10 +159,10 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Applies the manifests of a file, or of a folder and those below, server-side.
+    /// Applies the manifests of a file or of a folder, server-side.
     pub async fn apply_path(&self, path: &Path) -> Result<()> {
         ensure!(path.exists(), "{} does not exist", path.display());
-        self.kubectl(["apply", "--server-side", "--recursive", "-f"]).arg(path).succeed().await?;
+        self.kubectl(["apply", "--server-side", "-f"]).arg(path).succeed().await?;
         Ok(())
     }
 
@@ -171,7 +171,6 @@ impl ControlPlane {
         self.apply_path(&repository().join("crds")).await?;
         let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
         self.kubectl(established).succeed().await?;
-        self.apply_yaml("{apiVersion: v1, kind: Namespace, metadata: {name: secrets-distributor}}").await?;
         self.apply_path(&repository().join("rbac")).await
     }
 

@@ -18,8 +18,11 @@ mod mount;
 mod operator;
 mod process;
 mod progress;
+pub mod site;
 pub mod supervisor;
 mod workdir;
+
+pub(crate) use control_plane::repository;
 
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use control_plane::ControlPlane;
