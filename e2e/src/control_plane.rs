@@ -1,5 +1,6 @@
 //! [`ControlPlane`]: the cluster of a test or of the demo.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -140,16 +141,12 @@ impl ControlPlane {
     }
 
     /// A call of kubectl with the administrator's kubeconfig.
-    pub fn kubectl<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Kubectl {
+    pub fn kubectl<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Kubectl {
         self.kubectl_with(&self.kubeconfig, arguments)
     }
 
     /// A call of kubectl with another kubeconfig.
-    pub fn kubectl_with<A: AsRef<std::ffi::OsStr>>(
-        &self,
-        kubeconfig: &Path,
-        arguments: impl IntoIterator<Item = A>,
-    ) -> Kubectl {
+    pub fn kubectl_with<A: AsRef<OsStr>>(&self, kubeconfig: &Path, arguments: impl IntoIterator<Item = A>) -> Kubectl {
         Kubectl::new(&self.kubectl, kubeconfig, &self.directory).args(arguments)
     }
 
@@ -166,12 +163,20 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Installs what a platform team installs: `crds/` and `rbac/`, in the namespace of the operator.
+    /// Installs what a platform team installs: `crds/`, and `rbac/` without the delegation, which
+    /// belongs to each namespace.
     pub async fn install(&self) -> Result<()> {
         self.apply_path(&repository().join("crds")).await?;
         let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
         self.kubectl(established).succeed().await?;
         self.apply_path(&repository().join("rbac")).await
+    }
+
+    /// Delegates the Secrets of a namespace to the operator, as the admin of the namespace does.
+    pub async fn delegate(&self, namespace: &str) -> Result<()> {
+        let arguments = ["apply", "--server-side", "--namespace", namespace, "-f"];
+        self.kubectl(arguments).arg(repository().join("rbac/delegation")).succeed().await?;
+        Ok(())
     }
 
     /// Creates a namespace of a new name that starts with `prefix`.

@@ -22,8 +22,6 @@ pub mod site;
 pub mod supervisor;
 mod workdir;
 
-pub(crate) use control_plane::repository;
-
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use control_plane::ControlPlane;
 pub use eventually::{Outcome, eventually};

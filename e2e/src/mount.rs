@@ -167,6 +167,8 @@ impl PlainFolder {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -203,5 +205,42 @@ mod tests {
         let mount = Mount::at(parent.path().join("vault-a")).unwrap();
         mount.write(&[("a", "1")]).unwrap();
         assert_eq!(fs::read(parent.path().join("vault-a/a")).unwrap(), b"1");
+    }
+
+    /// All files of a generation, through a handle on the folder that `..data` points to; `None`
+    /// if it vanished meanwhile.
+    fn read_pinned(root: &Path) -> Option<Vec<Vec<u8>>> {
+        let pinned = fs::File::open(root.join(DATA)).ok()?;
+        let folder = PathBuf::from(format!("/proc/self/fd/{}", pinned.as_raw_fd()));
+        ["a", "b", "c"].iter().map(|name| fs::read(folder.join(name)).ok()).collect()
+    }
+
+    #[test]
+    fn a_reader_that_pins_a_generation_never_sees_two() {
+        let mount = Mount::new().unwrap();
+        mount.write(&[("a", "0"), ("b", "0"), ("c", "0")]).unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut last = Vec::new();
+                let mut seen = 0;
+                // Until generations were seen to follow each other often enough.
+                while seen < 50 {
+                    let Some(set) = read_pinned(mount.path()) else { continue };
+                    assert!(set.iter().all(|content| *content == set[0]), "torn: {set:?}");
+                    if last != set {
+                        seen += 1;
+                        last = set;
+                    }
+                }
+            });
+            for generation in 1.. {
+                // Also when it has panicked.
+                if reader.is_finished() {
+                    break;
+                }
+                let content = format!("{generation}");
+                mount.write(&[("a", &content), ("b", &content), ("c", &content)]).unwrap();
+            }
+        });
     }
 }

@@ -168,10 +168,7 @@ impl Tenant<'_> {
 
     /// Binds the tenant role to the operator in this namespace, as `rbac/delegation` does.
     pub async fn delegate(&self) -> Result<()> {
-        let file = crate::repository().join("rbac/delegation");
-        let apply = self.site.cluster.kubectl(["apply", "--server-side", "--namespace", &self.namespace, "-f"]);
-        apply.arg(file).succeed().await?;
-        Ok(())
+        self.site.cluster.delegate(&self.namespace).await
     }
 
     /// Grants sources to this namespace, to any key; the policy has the namespace's name.

@@ -1,14 +1,19 @@
 //! The harness itself: what every other test takes for granted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use e2e::{ControlPlane, eventually};
+use e2e::{ControlPlane, Mount, Operator, OperatorConfig, eventually};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{from_value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -100,7 +105,7 @@ async fn another_process_can_be_the_service_account() {
 #[tokio::test]
 async fn the_audit_log_tells_who_wrote_what() {
     let cluster = ControlPlane::shared().await.unwrap();
-    let Some(audit) = cluster.audit() else { return };
+    let audit = cluster.audit().expect("an existing cluster shows no audit log: unset E2E_KUBECONFIG");
     let namespace = cluster.namespace("audited").await.unwrap();
     let mark = audit.mark().await.unwrap();
     let client = cluster.client_for_user("bob", &["system:masters"]).await.unwrap();
@@ -115,4 +120,100 @@ async fn the_audit_log_tells_who_wrote_what() {
     assert_eq!(codes, [Some(201), Some(409)]);
     let later = audit.mark().await.unwrap();
     assert!(audit.since(later).await.unwrap().namespace(&namespace).user("bob").is_empty());
+}
+
+/// Says where it listens, as the operator does, and ends on SIGTERM after a last word.
+const STAND_IN: &str = r#"#!/bin/sh
+echo "arguments: $*"
+echo "environment: $(env | cut -d= -f1 | sort | tr '\n' ' ')"
+trap 'echo "last word"; exit 0' TERM
+echo '{"level":"INFO","fields":{"message":"admin server listening","address":"ADDRESS"}}'
+while :; do sleep 0.05; done
+"#;
+
+/// Answers every request with 200, in place of an operator's admin server.
+async fn answering() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nready").await;
+        }
+    });
+    address
+}
+
+async fn stand_in(cluster: &ControlPlane, mount: &Mount) -> Operator {
+    let script = mount.path().parent().unwrap().join("stand-in");
+    std::fs::write(&script, STAND_IN.replace("ADDRESS", &answering().await.to_string())).unwrap();
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    let mut config = OperatorConfig::new(mount.path()).argument("--poll-interval=1s");
+    config.kubeconfig = Some(cluster.kubeconfig().to_owned());
+    config.binary = Some(script);
+    Operator::start(cluster, config).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_operator_gets_the_arguments_of_its_contract_and_nothing_of_our_environment() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let mount = Mount::new().unwrap();
+    let mut operator = stand_in(cluster, &mount).await;
+    operator.wait_ready(SOON).await.unwrap();
+    assert_eq!(operator.get("/readyz").await.unwrap(), (200, "ready".to_owned()));
+    let logs = operator.logs();
+    let path = mount.path().display();
+    for part in
+        [&format!("run --secrets-path {path} --digest-key-file /"), "--listen 127.0.0.1:0", "--poll-interval=1s"]
+    {
+        assert!(logs.contains(part), "{part}: {logs}");
+    }
+    assert!(logs.contains("environment: KUBECONFIG PWD "), "{logs}");
+    let exit = operator.terminate(SOON).await.unwrap();
+    assert!(exit.status.success() && operator.logs().ends_with("last word\n"), "{exit:?} {}", operator.logs());
+}
+
+#[tokio::test]
+async fn an_operator_that_ends_instead_of_getting_ready_is_told_with_its_log() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let mount = Mount::new().unwrap();
+    let mut operator = stand_in(cluster, &mount).await;
+    operator.wait_ready(SOON).await.unwrap();
+    assert_eq!(operator.kill().unwrap().code(), None);
+    assert!(!operator.logs().contains("last word"));
+    let error = operator.wait_ready(SOON).await.unwrap_err().to_string();
+    assert!(error.contains("was ended by signal 9") && error.contains("arguments: run"), "{error}");
+}
+
+#[tokio::test]
+async fn a_dropped_operator_is_gone() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let mount = Mount::new().unwrap();
+    let operator = stand_in(cluster, &mount).await;
+    let process = PathBuf::from(format!("/proc/{}", operator.id()));
+    assert!(process.exists());
+    drop(operator);
+    assert!(!process.exists());
+}
+
+#[tokio::test]
+async fn the_operator_sees_the_secrets_of_no_namespace_that_does_not_delegate() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    cluster.install().await.unwrap();
+    cluster.install().await.expect("what is installed can be installed again");
+    let (delegated, other) = tokio::try_join!(cluster.namespace("delegated"), cluster.namespace("other")).unwrap();
+    cluster.delegate(&delegated).await.unwrap();
+    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: a}}";
+    let write = async |namespace: &str| {
+        let apply = cluster.kubectl(["apply", "--server-side", "--namespace", namespace, "-f", "-"]).stdin(secret);
+        apply.as_user(Operator::USER).run().await.unwrap()
+    };
+    let granted = async || match write(&delegated).await {
+        output if output.success() => Ok(()),
+        output => Err(output.stderr),
+    };
+    eventually(SOON, "the delegation has an effect", granted).await.unwrap();
+    let refused = write(&other).await;
+    assert!(refused.stderr.contains("forbidden"), "{refused:?}");
 }

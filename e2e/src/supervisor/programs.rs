@@ -87,24 +87,19 @@ impl Cache {
         if missing().is_empty() {
             return Ok(());
         }
-        let building = self.folder.join("building");
         fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
         let lock = File::create(self.folder.join("lock"))?;
         narrated("waiting for another process that builds the programs", locked(&lock)).await?;
-        // Whatever an interrupted build left.
-        let _ = fs::remove_dir_all(&building);
         let missing = missing();
-        if !missing.is_empty() {
-            fs::create_dir_all(building.join("tmp"))?;
-            fs::write(building.join("go.mod"), GO_MOD)?;
-            fs::write(building.join("go.sum"), GO_SUM)?;
-            check_go(&building)?;
+        if missing.is_empty() {
+            return Ok(());
         }
+        let module = Module::create(self.folder.join("building"))?;
+        check_go(&module.0)?;
         for (i, program) in missing.iter().enumerate() {
             let what = format!("building {} ({} of {})", program.0, i + 1, missing.len());
-            narrated(&what, self.build(*program, &building)).await?;
+            narrated(&what, self.build(*program, &module.0)).await?;
         }
-        let _ = fs::remove_dir_all(&building);
         Ok(())
     }
 
@@ -121,6 +116,27 @@ impl Cache {
         ensure!(status.success(), "{} {}:\n{}\n{WAYS_AROUND}", go.name(), ending(status), go.log_tail(20));
         // Appears whole or not at all.
         Ok(fs::rename(building.join(name), self.folder.join(name))?)
+    }
+}
+
+/// The Go module in which the build runs. Dropped: removed.
+struct Module(PathBuf);
+
+impl Module {
+    fn create(folder: PathBuf) -> Result<Self> {
+        // Whatever a build left that was killed.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("tmp"))?;
+        fs::write(folder.join("go.mod"), GO_MOD)?;
+        fs::write(folder.join("go.sum"), GO_SUM)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed before the next build.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
