@@ -57,6 +57,7 @@ impl Context {
     }
 
     async fn create(&self, rendered: &Rendered) -> Result<Written, ApiFailure> {
+        self.is_still_permitted(rendered.permit()).await?;
         let created = self.secrets.create(rendered).await?;
         self.remember(rendered, &created);
         Ok(Written::Done(Box::new(created), None))
@@ -80,6 +81,7 @@ impl Context {
         ownership: Ownership,
     ) -> Result<Written, ApiFailure> {
         let target = rendered.permit().target();
+        self.is_still_permitted(rendered.permit()).await?;
         let mut changed = match self.secrets.change(rendered, observed).await {
             Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field).await,
             other => other?,

@@ -2,6 +2,7 @@
 
 mod apply;
 mod events;
+mod freshness;
 mod lanes;
 mod namespaces;
 mod policies;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    freshness::Freshness,
     namespaces::Namespaces,
     policies::PolicyReports,
     queue::{Priority, Queue},
@@ -45,6 +47,7 @@ pub struct Context {
     secrets: SecretApi,
     reports: Reports,
     policy_reports: PolicyReports,
+    freshness: Freshness,
     namespaces: Namespaces,
     gates: Gates,
     client: Client,
@@ -106,6 +109,7 @@ impl Context {
             secrets: SecretApi::new(client.clone(), settings.api_timeout),
             reports: Reports::new(client.clone(), settings.api_timeout),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
+            freshness: Freshness::new(client.clone(), settings.api_timeout),
             namespaces: Namespaces::default(),
             gates,
             client,

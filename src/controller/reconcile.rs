@@ -35,6 +35,9 @@ const CONFLICT_RETRY: Duration = Duration::from_secs(10);
 /// How soon a write is tried again that a quota or an admission policy refused.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
+/// How soon a write is planned anew whose policies have changed since it was planned.
+const OUTDATED_RETRY: Duration = Duration::from_millis(200);
+
 impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
     pub(super) async fn reconcile(&self, key: &RequestKey) -> Next {
@@ -47,6 +50,9 @@ impl Context {
         done.iter().for_each(|done| next.merge(done.next));
         next.failed |= cleared.failed;
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
+        if done.iter().any(|done| done.put_off) {
+            return next;
+        }
         let outcomes = done.into_iter().filter_map(Done::into_outcome).collect();
         next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
         next
@@ -195,10 +201,12 @@ impl Context {
         let next = match (reason, failure) {
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
             (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
+            (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },
         };
-        Done { next, ..Done::held(target, reason, message) }
+        let put_off = *failure == ApiFailure::Outdated;
+        Done { next, put_off, ..Done::held(target, reason, message) }
     }
 }
 
@@ -209,6 +217,8 @@ struct Done {
     granted_by: Vec<PolicyName>,
     /// Whether the tenant learns of it: not of a namespace that is only selected and not granted.
     shown: bool,
+    /// It is planned anew at once, and nothing is worth saying until then.
+    put_off: bool,
     written: Option<Timestamp>,
     note: Option<Note>,
     next: Next,
@@ -217,7 +227,7 @@ struct Done {
 impl Done {
     fn of(target: &Target, end: End) -> Self {
         let (granted_by, written, note, next) = (Vec::new(), None, None, Next::default());
-        Self { target: target.clone(), end, granted_by, shown: true, written, note, next }
+        Self { target: target.clone(), end, granted_by, shown: true, put_off: false, written, note, next }
     }
 
     fn held(target: &Target, reason: Reason, message: String) -> Self {
