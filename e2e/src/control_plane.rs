@@ -125,6 +125,11 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
+    /// The kubectl that is used here.
+    pub fn kubectl_program(&self) -> &Path {
+        &self.kubectl
+    }
+
     /// The folder for files that belong to this control plane; it goes with it.
     pub fn directory(&self) -> &Path {
         &self.directory

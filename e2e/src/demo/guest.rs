@@ -1,0 +1,78 @@
+//! The demo on a cluster that somebody else owns: it takes along what it brought, and nothing more.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Api;
+use kube::api::ListParams;
+use secrets_distributor::api::DistributionPolicy;
+
+use super::{NAMESPACE, POLICY};
+use crate::{ControlPlane, Operator};
+
+/// What the demo brings to a cluster.
+pub(super) struct Guest {
+    brought: Vec<String>,
+}
+
+impl Guest {
+    /// Looks around before anything is installed. Refuses to touch what is not the demo's own.
+    pub(super) async fn arrive(cluster: &ControlPlane) -> Result<Self> {
+        let client = cluster.client().await?;
+        let namespace = Api::<Namespace>::all(client.clone()).get_opt(NAMESPACE).await?;
+        let policy = Api::<DistributionPolicy>::all(client.clone()).get_opt(POLICY).await?;
+        for (taken, what) in [(namespace.is_some(), "namespace"), (policy.is_some(), "distributionpolicy")] {
+            let name = if what == "namespace" { NAMESPACE } else { POLICY };
+            ensure!(
+                !taken,
+                "{what} {name} exists on this cluster already, and the demo would change and delete it. \
+                 Delete it (kubectl delete {what} {name}), or use another cluster"
+            );
+        }
+        let pods = Api::<Pod>::namespaced(client, Operator::NAMESPACE).list(&ListParams::default()).await?;
+        ensure!(
+            pods.items.is_empty(),
+            "pods run in namespace {} of this cluster: the operator's, probably. Two operators would overwrite each \
+             other's Secrets; use another cluster",
+            Operator::NAMESPACE
+        );
+        Ok(Self { brought: what_is_missing(cluster).await? })
+    }
+
+    /// Deletes what the demo brought. The operator must have been stopped.
+    pub(super) async fn leave(self, cluster: &ControlPlane) -> Result<()> {
+        let own = [format!("namespace/{NAMESPACE}")];
+        let policy = format!("distributionpolicy/{POLICY}");
+        // With the kinds all of their objects go; without them kubectl would not know what the policy is.
+        if !self.brought.iter().any(|name| name.starts_with("customresourcedefinition")) {
+            delete(cluster, &[policy]).await?;
+        }
+        delete(cluster, &own).await?;
+        delete(cluster, &self.brought).await
+    }
+}
+
+/// The objects of `crds/` and `rbac/` that the cluster does not have.
+async fn what_is_missing(cluster: &ControlPlane) -> Result<Vec<String>> {
+    let folders = ["crds", "rbac"].map(|folder| crate::repository().join(folder));
+    let names = async |verb: &[&str]| -> Result<BTreeSet<String>> {
+        let mut call = cluster.kubectl(verb).args(["-o", "name"]);
+        for folder in &folders {
+            call = call.arg("-f").arg(folder);
+        }
+        Ok(call.succeed().await?.lines().map(str::to_owned).collect())
+    };
+    let all = names(&["create", "--dry-run=client"]).await?;
+    let there = names(&["get", "--ignore-not-found"]).await?;
+    Ok(all.difference(&there).cloned().collect())
+}
+
+async fn delete(cluster: &ControlPlane, names: &[String]) -> Result<()> {
+    if !names.is_empty() {
+        let namespace = ["--namespace", Operator::NAMESPACE];
+        let call = cluster.kubectl(["delete", "--ignore-not-found", "--timeout=60s"]).args(namespace);
+        call.args(names).succeed().await?;
+    }
+    Ok(())
+}
