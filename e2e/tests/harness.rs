@@ -66,20 +66,24 @@ async fn a_deleted_namespace_ends() {
     gone.await.unwrap();
 }
 
+/// A ServiceAccount that may read, but no Secrets.
+const VIEWER: &str = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: app, namespace: NAMESPACE}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: app, namespace: NAMESPACE}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{kind: ServiceAccount, name: app, namespace: NAMESPACE}]
+";
+
 #[tokio::test]
 async fn a_service_account_has_the_rights_that_rbac_gives_and_no_other() {
     let cluster = ControlPlane::shared().await.unwrap();
     let namespace = cluster.namespace("account").await.unwrap();
-    cluster
-        .apply_yaml(&format!(
-            "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: app, namespace: {namespace}}}}}\n---\n\
-             {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, \
-               metadata: {{name: app, namespace: {namespace}}}, \
-               roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}}, \
-               subjects: [{{kind: ServiceAccount, name: app, namespace: {namespace}}}]}}"
-        ))
-        .await
-        .unwrap();
+    cluster.apply_yaml(&VIEWER.replace("NAMESPACE", &namespace)).await.unwrap();
     let client = cluster.client_for_service_account(&namespace, "app").await.unwrap();
     let review = Api::<SelfSubjectReview>::all(client.clone());
     let review = review.create(&PostParams::default(), &SelfSubjectReview::default()).await.unwrap();
@@ -204,7 +208,7 @@ async fn the_operator_sees_the_secrets_of_no_namespace_that_does_not_delegate() 
     cluster.install().await.expect("what is installed can be installed again");
     let (delegated, other) = tokio::try_join!(cluster.namespace("delegated"), cluster.namespace("other")).unwrap();
     cluster.delegate(&delegated).await.unwrap();
-    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: a}}";
+    let secret = r#"{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}"#;
     let write = async |namespace: &str| {
         let apply = cluster.kubectl(["apply", "--server-side", "--namespace", namespace, "-f", "-"]).stdin(secret);
         apply.as_user(Operator::USER).run().await.unwrap()
