@@ -119,10 +119,10 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Applies the manifests of a file, or of a folder and those below, server-side.
+    /// Applies the manifests of a file or of a folder, server-side.
     pub async fn apply_path(&self, path: &Path) -> Result<()> {
         ensure!(path.exists(), "{} does not exist", path.display());
-        self.kubectl(["apply", "--server-side", "--recursive", "-f"]).arg(path).succeed().await?;
+        self.kubectl(["apply", "--server-side", "-f"]).arg(path).succeed().await?;
         Ok(())
     }
 
@@ -132,16 +132,13 @@ impl ControlPlane {
         self.apply_path(&repository().join("crds")).await?;
         let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
         self.kubectl(established).succeed().await?;
-        let manifests = ["operator", "tenant", "aggregate", "policy-author"].map(|name| repository().join(rbac(name)));
-        let manifests = manifests.iter().flat_map(|path| [OsStr::new("-f"), path.as_os_str()]);
-        self.kubectl(["apply", "--server-side"]).args(manifests).succeed().await?;
-        Ok(())
+        self.apply_path(&repository().join("rbac")).await
     }
 
     /// Delegates the Secrets of a namespace to the operator, as the admin of the namespace does.
     pub async fn delegate(&self, namespace: &str) -> Result<()> {
         let arguments = ["apply", "--server-side", "--namespace", namespace, "-f"];
-        self.kubectl(arguments).arg(repository().join(rbac("delegation"))).succeed().await?;
+        self.kubectl(arguments).arg(repository().join("rbac/delegation")).succeed().await?;
         Ok(())
     }
 
@@ -153,10 +150,6 @@ impl ControlPlane {
             namespaces.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await?;
         created.metadata.name.context("a namespace without a name")
     }
-}
-
-fn rbac(name: &str) -> String {
-    format!("rbac/{name}.yaml")
 }
 
 /// The folder of the sources that this was built from.

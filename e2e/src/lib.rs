@@ -18,6 +18,7 @@ mod mount;
 mod operator;
 mod process;
 mod progress;
+pub mod site;
 pub mod supervisor;
 mod workdir;
 

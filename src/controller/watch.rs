@@ -19,7 +19,7 @@ use crate::{
     api::{DistributionPolicy, SecretsDistribution},
     core::{
         backoff,
-        index::{Gate, Stored},
+        index::{Delegation, Gate, Stored},
         invalid::InvalidField,
         name::{NamespaceName, PolicyName, RequestKey, Uid},
         policy::{Namespace, Policy},
@@ -134,7 +134,7 @@ impl Intake<DynamicObject> for Requests {
         let touched = context.world_mut().apply_request(key.clone(), stored);
         if !touched.is_empty() {
             context.policy_reports.counts_changed();
-            context.recheck_undelegated(&key);
+            context.wake_destinations(&key);
         }
         touched
     }
@@ -290,9 +290,11 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
 }
 
 impl Context {
-    /// A request came or changed: the namespaces it wants to write into are worth asking again.
-    fn recheck_undelegated(&self, key: &RequestKey) {
+    /// A request came or changed: of the namespaces it wants to write into nothing is said that may be outdated.
+    fn wake_destinations(&self, key: &RequestKey) {
         let undelegated = self.world().undelegated_destinations(key);
-        undelegated.iter().for_each(|namespace| self.namespaces.recheck(namespace));
+        for namespace in undelegated.iter().filter(|namespace| self.namespaces.wake(namespace)) {
+            self.world_mut().set_delegation(namespace, Delegation::Unknown);
+        }
     }
 }
