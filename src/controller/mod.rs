@@ -2,6 +2,7 @@
 
 mod apply;
 mod events;
+mod lanes;
 mod namespaces;
 mod policies;
 mod queue;
@@ -21,7 +22,13 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::{namespaces::Namespaces, policies::PolicyReports, queue::Queue, report::Reports, secret_api::SecretApi};
+use self::{
+    namespaces::Namespaces,
+    policies::PolicyReports,
+    queue::{Priority, Queue},
+    report::Reports,
+    secret_api::SecretApi,
+};
 use crate::{
     admin::Gates,
     core::{index::World, name::RequestKey, render::Seal},
@@ -93,7 +100,7 @@ impl Context {
     fn new(client: Client, settings: &Settings, gates: Gates) -> Self {
         Self {
             world: RwLock::new(World::new(settings.namespace.clone())),
-            queue: Queue::default(),
+            queue: Queue::new(settings.workers),
             folder: Folder::new(settings.secrets_path.clone()),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
             secrets: SecretApi::new(client.clone(), settings.api_timeout),
@@ -114,8 +121,11 @@ impl Context {
         let until = next.at.map(|at| at.duration_since(Timestamp::now()).unsigned_abs());
         // A little late rather than a little early: at the instant itself the answer has just changed.
         let until = until.map(|wait| wait + Duration::from_millis(5));
-        for wait in until.into_iter().chain(next.after) {
-            self.queue.add_after(key.clone(), wait);
+        if let Some(wait) = until {
+            self.queue.add_after(key.clone(), wait, Priority::Revocation);
+        }
+        if let Some(wait) = next.after {
+            self.queue.add_after(key.clone(), wait, Priority::Retry);
         }
     }
 

@@ -246,6 +246,12 @@ fn is_orphan(observed: &Observed, owner: &Uid) -> bool {
 }
 
 impl Plan {
+    /// Whether a grant is gone of something that was written.
+    pub fn revokes(&self) -> bool {
+        self.targets.iter().filter_map(TargetPlan::revoking).next().is_some()
+            || self.leftovers.iter().any(|leftover| matches!(leftover.fate, Fate::Revoke(_)))
+    }
+
     /// Whether every destination has been looked at, so that a status can be written.
     pub fn is_complete(&self) -> bool {
         let unknown =
