@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -17,6 +18,7 @@ use crate::audit::AuditLog;
 use crate::binaries::sibling;
 use crate::kubeconfig;
 use crate::kubectl::Kubectl;
+use crate::mount::Mount;
 use crate::supervisor::Description;
 
 /// A Kubernetes API with its controllers, and the administrator's access to it.
@@ -140,6 +142,13 @@ impl ControlPlane {
         let arguments = ["apply", "--server-side", "--namespace", namespace, "-f"];
         self.kubectl(arguments).arg(repository().join("rbac/delegation")).succeed().await?;
         Ok(())
+    }
+
+    /// An empty mount that goes with the control plane: also if nobody drops it, as what all tests of
+    /// a process share.
+    pub fn mount(&self) -> Result<Mount> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        Mount::at(self.directory().join(format!("mount-{}", NUMBER.fetch_add(1, Ordering::Relaxed))))
     }
 
     /// Creates a namespace of a new name that starts with `prefix`.

@@ -11,11 +11,12 @@ use e2e::{ControlPlane, Mount, Operator, OperatorConfig, eventually};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource};
+use secrets_distributor::api::SecretsDistribution;
 use serde_json::{from_value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 fn config_map(name: &str) -> ConfigMap {
     from_value(json!({ "metadata": { "name": name } })).unwrap()
@@ -33,16 +34,20 @@ async fn kubectl_works_and_tells_why_it_does_not() {
 }
 
 #[tokio::test]
-async fn dependents_of_a_deleted_owner_are_collected() {
+async fn the_dependents_of_a_deleted_request_are_collected() {
     let cluster = ControlPlane::shared().await.unwrap();
+    cluster.install().await.unwrap();
     let namespace = cluster.namespace("gc").await.unwrap();
-    let config_maps = Api::<ConfigMap>::namespaced(cluster.client().await.unwrap(), &namespace);
-    let owner = config_maps.create(&PostParams::default(), &config_map("owner")).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let requests = Api::<SecretsDistribution>::namespaced(client.clone(), &namespace);
+    let spec = json!({ "secrets": [{ "from": "a", "to": "a" }] });
+    let request = from_value(json!({ "metadata": { "name": "owner" }, "spec": spec })).unwrap();
+    let owner = requests.create(&PostParams::default(), &request).await.unwrap();
+    let config_maps = Api::<ConfigMap>::namespaced(client, &namespace);
     let mut dependent = config_map("dependent");
-    let reference = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid().unwrap() });
-    dependent.metadata.owner_references = Some(vec![from_value(reference).unwrap()]);
+    dependent.metadata.owner_references = Some(vec![owner.controller_owner_ref(&()).unwrap()]);
     config_maps.create(&PostParams::default(), &dependent).await.unwrap();
-    config_maps.delete("owner", &DeleteParams::background()).await.unwrap();
+    requests.delete("owner", &DeleteParams::background()).await.unwrap();
     let gone = eventually(SOON, "the dependent is gone", async || match config_maps.get_opt("dependent").await {
         Ok(None) => Ok(()),
         seen => Err(format!("{seen:?}")),
