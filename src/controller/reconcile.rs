@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Context, Next, apply::Written, events::Note};
 use crate::{
@@ -129,6 +129,12 @@ impl Context {
             Written::Conflict(message) => {
                 let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
+            }
+            Written::Throttled(wait) => {
+                let until =
+                    SignedDuration::try_from(wait).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+                let next = Next { turn: Some(wait), ..Next::default() };
+                last(Done { next, ..Done::of(&target, End::Throttled(until.unwrap_or(Timestamp::MAX))) })
             }
             Written::Failed(failure) => last(self.failed(&target, &failure)),
         }

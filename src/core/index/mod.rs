@@ -19,7 +19,7 @@ use super::{
     decide::{self, Ask, Circumstances, Decision, Effects},
     name::{NamespaceName, PolicyName, RequestKey, SourceName, Target},
     observed::Observed,
-    policy::{Namespace, Policy},
+    policy::{Namespace, Policy, Rate},
     request::Request,
 };
 use crate::api::names;
@@ -197,6 +197,12 @@ impl World {
     pub fn undelegated_destinations(&self, key: &RequestKey) -> Vec<NamespaceName> {
         let destinations = self.requests.destinations(key).map(|(namespace, _)| namespace);
         destinations.filter(|ns| self.secrets.delegation(ns) != Delegation::Granted).cloned().collect()
+    }
+
+    /// How fast Secrets may be written into a destination, if policies say so.
+    pub fn rate(&self, destination: &NamespaceName, now: Timestamp) -> Option<Rate> {
+        let policies = self.policies.speaking_about(&self.namespace_or_unknown(destination));
+        policies.iter().filter(|policy| policy.is_deciding(now)).filter_map(|policy| policy.rate).reduce(Rate::stricter)
     }
 
     /// How many namespaces a policy speaks about, and how many Secrets it grants and denies by itself.
