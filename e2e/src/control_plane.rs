@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::api::{ObjectMeta, PostParams};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Api, Client};
 use tokio::sync::OnceCell;
@@ -139,8 +140,11 @@ impl ControlPlane {
 
     /// Delegates the Secrets of a namespace to the operator, as the admin of the namespace does.
     pub async fn delegate(&self, namespace: &str) -> Result<()> {
-        let arguments = ["apply", "--server-side", "--namespace", namespace, "-f"];
-        self.kubectl(arguments).arg(repository().join("rbac/delegation")).succeed().await?;
+        let manifest = std::fs::read_to_string(repository().join("rbac/delegation/rolebinding.yaml"))?;
+        let binding: RoleBinding = serde_yaml_ng::from_str(&manifest)?;
+        let name = binding.metadata.name.clone().context("a RoleBinding without a name")?;
+        let bindings = Api::<RoleBinding>::namespaced(self.client().await?, namespace);
+        bindings.patch(&name, &PatchParams::apply("namespace-admin"), &Patch::Apply(binding)).await?;
         Ok(())
     }
 

@@ -152,7 +152,7 @@ pub struct Tenant<'a> {
     pub site: &'a Site,
     /// Its name.
     pub namespace: String,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Tenant<'_> {

@@ -10,7 +10,7 @@ use crate::{
     core::{
         decide::Permit,
         index::{Delegation, SecretState},
-        name::Target,
+        name::{RequestKey, Target},
         observed::Observed,
         plan::{Fate, Leftover},
         render::Rendered,
@@ -80,6 +80,11 @@ impl Context {
     }
 
     async fn bring_about(&self, rendered: &Rendered, observed: &Observed) -> Result<Written, ApiFailure> {
+        let (request, target) = (rendered.permit().request(), rendered.permit().target());
+        // What was planned may be outdated, and an older request have come meanwhile.
+        if let Some(senior) = self.world().senior(request, &target, Timestamp::now()) {
+            return Ok(Written::Conflict(outranked(&target, &senior)));
+        }
         let step = settle(rendered, observed, &self.seal, |key, uid| {
             self.world().requests.get(key).is_some_and(|stored| stored.uid() == uid)
         });
@@ -212,6 +217,13 @@ impl Context {
             self.service_account
         )
     }
+}
+
+/// What a request is told whose Secret an older one writes.
+pub fn outranked(target: &Target, senior: &RequestKey) -> String {
+    format!(
+        "Secret {target} is written by the older request {senior}; choose another spec.name or delete one of the two"
+    )
 }
 
 fn conflict(rendered: &Rendered, why: Foreign) -> Written {

@@ -8,7 +8,11 @@ use std::{
 use futures::{FutureExt, StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Context, Next, apply::Written, events::Note};
+use super::{
+    Context, Next,
+    apply::{Written, outranked},
+    events::Note,
+};
 use crate::{
     api::conditions::Reason,
     core::{
@@ -190,12 +194,7 @@ impl Context {
                 (Reason::NamespaceTerminating, format!("namespace {namespace} is being deleted"))
             }
             Obstacle::NotDelegated => (Reason::NotDelegated, self.delegation_advice(target)),
-            Obstacle::Senior(key) => (
-                Reason::TargetConflict,
-                format!(
-                    "Secret {target} is written by the older request {key}; choose another spec.name or delete one of the two"
-                ),
-            ),
+            Obstacle::Senior(key) => (Reason::TargetConflict, outranked(target, key)),
             Obstacle::Suspended | Obstacle::RequestDeleting | Obstacle::NotListed => {
                 (Reason::Suspended, "spec.suspend is true: nothing is written".into())
             }

@@ -259,7 +259,11 @@ impl World {
 
     fn namespace_changed(&mut self, name: &NamespaceName) -> BTreeSet<RequestKey> {
         let mut touched = self.requests.namespace_changed(&self.policies);
-        touched.extend(self.requests.keys().filter(|key| key.namespace == *name).cloned());
+        // Its labels may have granted them something: a younger request waits for what they lose.
+        for key in self.requests.keys().filter(|key| key.namespace == *name) {
+            touched.insert(key.clone());
+            touched.extend(self.requests.juniors(key, &self.policies));
+        }
         touched.extend(self.claimants(BTreeSet::from([name.clone()])));
         touched
     }
