@@ -11,6 +11,7 @@ mod audit;
 mod binaries;
 mod control_plane;
 pub mod demo;
+mod edits;
 mod eventually;
 mod kubeconfig;
 mod kubectl;
@@ -27,6 +28,7 @@ pub(crate) use control_plane::repository;
 
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use control_plane::ControlPlane;
+pub use edits::{asks, names_of};
 pub use eventually::{Outcome, eventually};
 pub use kubectl::{Kubectl, KubectlOutput};
 pub use mount::{Mount, PlainFolder};

@@ -1,19 +1,23 @@
 //! Carries out what was decided, at one destination.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Context, events::Note};
 use crate::{
     api::conditions::Reason,
     core::{
+        decide::Permit,
         index::{Delegation, SecretState},
-        name::Target,
+        name::{RequestKey, Target},
         observed::Observed,
         plan::{Fate, Leftover},
         render::Rendered,
         settle::{Foreign, Ownership, Revoking, Step, settle},
     },
     error::ApiFailure,
+    limits::Urgency,
 };
 
 /// How often a write is tried again at once because the Secret changed under it.
@@ -25,6 +29,8 @@ pub enum Written {
     Done(Box<Observed>, Option<Note>),
     /// What stands there is not ours to touch.
     Conflict(String),
+    /// The rate limit of the namespace is used up: its turn comes after this time.
+    Throttled(Duration),
     /// The API server refused, or did not answer.
     Failed(ApiFailure),
 }
@@ -57,13 +63,28 @@ impl Context {
     }
 
     async fn create(&self, rendered: &Rendered) -> Result<Written, ApiFailure> {
-        self.is_still_permitted(rendered.permit()).await?;
+        if let Err(wait) = self.may_write(rendered.permit(), Urgency::Create).await? {
+            return Ok(Written::Throttled(wait));
+        }
         let created = self.secrets.create(rendered).await?;
         self.remember(rendered, &created);
         Ok(Written::Done(Box::new(created), None))
     }
 
+    /// Before every write: it must still be permitted, and it costs a token.
+    async fn may_write(&self, permit: &Permit, urgency: Urgency) -> Result<Result<(), Duration>, ApiFailure> {
+        self.is_still_permitted(permit).await?;
+        let namespace = permit.target().namespace;
+        let rate = self.world().rate(&namespace, Timestamp::now()).unwrap_or(self.default_rate);
+        Ok(self.limits.take(&namespace, &permit.request().key, urgency, rate))
+    }
+
     async fn bring_about(&self, rendered: &Rendered, observed: &Observed) -> Result<Written, ApiFailure> {
+        let (request, target) = (rendered.permit().request(), rendered.permit().target());
+        // What was planned may be outdated, and an older request have come meanwhile.
+        if let Some(senior) = self.world().senior(request, &target, Timestamp::now()) {
+            return Ok(Written::Conflict(outranked(&target, &senior)));
+        }
         let step = settle(rendered, observed, &self.seal, |key, uid| {
             self.world().requests.get(key).is_some_and(|stored| stored.uid() == uid)
         });
@@ -81,7 +102,9 @@ impl Context {
         ownership: Ownership,
     ) -> Result<Written, ApiFailure> {
         let target = rendered.permit().target();
-        self.is_still_permitted(rendered.permit()).await?;
+        if let Err(wait) = self.may_write(rendered.permit(), Urgency::Change).await? {
+            return Ok(Written::Throttled(wait));
+        }
         let mut changed = match self.secrets.change(rendered, observed).await {
             Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field).await,
             other => other?,
@@ -194,6 +217,13 @@ impl Context {
             self.service_account
         )
     }
+}
+
+/// What a request is told whose Secret an older one writes.
+pub fn outranked(target: &Target, senior: &RequestKey) -> String {
+    format!(
+        "Secret {target} is written by the older request {senior}; choose another spec.name or delete one of the two"
+    )
 }
 
 fn conflict(rendered: &Rendered, why: Foreign) -> Written {

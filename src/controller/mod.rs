@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use governor::clock::MonotonicClock;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
@@ -33,7 +34,8 @@ use self::{
 };
 use crate::{
     admin::Gates,
-    core::{index::World, name::RequestKey, render::Seal},
+    core::{index::World, name::RequestKey, policy::Rate, render::Seal},
+    limits::Limits,
     settings::Settings,
     source::Folder,
 };
@@ -48,6 +50,8 @@ pub struct Context {
     reports: Reports,
     policy_reports: PolicyReports,
     freshness: Freshness,
+    limits: Limits,
+    default_rate: Rate,
     namespaces: Namespaces,
     gates: Gates,
     client: Client,
@@ -96,6 +100,8 @@ async fn work(context: Arc<Context>, shutdown: CancellationToken) {
 struct Next {
     at: Option<Timestamp>,
     after: Option<Duration>,
+    /// Its turn at the rate limit.
+    turn: Option<Duration>,
     failed: bool,
 }
 
@@ -109,6 +115,8 @@ impl Context {
             secrets: SecretApi::new(client.clone(), settings.api_timeout),
             reports: Reports::new(client.clone(), settings.api_timeout),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
+            limits: Limits::new(MonotonicClock),
+            default_rate: settings.rate_limit,
             freshness: Freshness::new(client.clone(), settings.api_timeout),
             namespaces: Namespaces::default(),
             gates,
@@ -127,6 +135,9 @@ impl Context {
         let until = until.map(|wait| wait + Duration::from_millis(5));
         if let Some(wait) = until {
             self.queue.add_after(key.clone(), wait, Priority::Revocation);
+        }
+        if let Some(wait) = next.turn {
+            self.queue.add_after(key.clone(), wait, Priority::Change);
         }
         if let Some(wait) = next.after {
             self.queue.add_after(key.clone(), wait, Priority::Retry);
@@ -148,6 +159,7 @@ impl Next {
         let soonest = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         self.at = self.at.into_iter().chain(other.at).min();
         self.after = soonest(self.after, other.after);
+        self.turn = soonest(self.turn, other.turn);
         self.failed |= other.failed;
     }
 }

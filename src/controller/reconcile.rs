@@ -6,9 +6,13 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Context, Next, apply::Written, events::Note};
+use super::{
+    Context, Next,
+    apply::{Written, outranked},
+    events::Note,
+};
 use crate::{
     api::conditions::Reason,
     core::{
@@ -130,6 +134,12 @@ impl Context {
                 let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
             }
+            Written::Throttled(wait) => {
+                let until =
+                    SignedDuration::try_from(wait).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+                let next = Next { turn: Some(wait), ..Next::default() };
+                last(Done { next, ..Done::of(&target, End::Throttled(until.unwrap_or(Timestamp::MAX))) })
+            }
             Written::Failed(failure) => last(self.failed(&target, &failure)),
         }
     }
@@ -184,12 +194,7 @@ impl Context {
                 (Reason::NamespaceTerminating, format!("namespace {namespace} is being deleted"))
             }
             Obstacle::NotDelegated => (Reason::NotDelegated, self.delegation_advice(target)),
-            Obstacle::Senior(key) => (
-                Reason::TargetConflict,
-                format!(
-                    "Secret {target} is written by the older request {key}; choose another spec.name or delete one of the two"
-                ),
-            ),
+            Obstacle::Senior(key) => (Reason::TargetConflict, outranked(target, key)),
             Obstacle::Suspended | Obstacle::RequestDeleting | Obstacle::NotListed => {
                 (Reason::Suspended, "spec.suspend is true: nothing is written".into())
             }

@@ -1,12 +1,14 @@
 //! The demo on a cluster that somebody else owns: it takes along what it brought, and nothing more.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Api;
 use kube::api::ListParams;
 use secrets_distributor::api::DistributionPolicy;
+use serde::de::DeserializeOwned;
 
 use super::{NAMESPACE, POLICY};
 use crate::{ControlPlane, Operator};
@@ -20,14 +22,13 @@ impl Guest {
     /// Looks around before anything is installed. Refuses to touch what is not the demo's own.
     pub(super) async fn arrive(cluster: &ControlPlane) -> Result<Self> {
         let client = cluster.client().await?;
-        let namespace = Api::<Namespace>::all(client.clone()).get_opt(NAMESPACE).await?;
-        let policy = Api::<DistributionPolicy>::all(client.clone()).get_opt(POLICY).await?;
-        for (taken, what) in [(namespace.is_some(), "namespace"), (policy.is_some(), "distributionpolicy")] {
-            let name = if what == "namespace" { NAMESPACE } else { POLICY };
+        let namespace = exists(&Api::<Namespace>::all(client.clone()), NAMESPACE).await?;
+        let policy = exists(&Api::<DistributionPolicy>::all(client.clone()), POLICY).await?;
+        for (exists, what) in [(namespace, format!("namespace {NAMESPACE}")), (policy, format!("dp {POLICY}"))] {
             ensure!(
-                !taken,
-                "{what} {name} exists on this cluster already, and the demo would change and delete it. \
-                 Delete it (kubectl delete {what} {name}), or use another cluster"
+                !exists,
+                "the cluster has a {what} already, which the demo would change and delete. \
+                 Delete it (kubectl delete {what}), or use another cluster"
             );
         }
         let pods = Api::<Pod>::namespaced(client, Operator::NAMESPACE).list(&ListParams::default()).await?;
@@ -50,6 +51,15 @@ impl Guest {
         }
         delete(cluster, &own).await?;
         delete(cluster, &self.brought).await
+    }
+}
+
+/// Also without the kind there is no such object.
+async fn exists<K: DeserializeOwned + Clone + Debug>(api: &Api<K>, name: &str) -> Result<bool> {
+    match api.get_metadata(name).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -68,7 +68,7 @@ fn tell_how_to_go_on(cluster: &ControlPlane, sources: &Path) -> Result<()> {
     writeln!(out, "\nAll of it runs on. In another terminal:")?;
     writeln!(out, "   export KUBECONFIG={} PATH={}:$PATH", cluster.kubeconfig().display(), kubectl.display())?;
     writeln!(out, "   kubectl get sd,dp --all-namespaces")?;
-    writeln!(out, "A file that you put into {} is a source.", sources.display())?;
+    writeln!(out, "The files in {} are the sources; change them as you like.", sources.join("..data").display())?;
     writeln!(out, "To stop, press Enter here, or Ctrl-C; nothing stays behind.")?;
     Ok(out.flush()?)
 }

@@ -19,7 +19,7 @@ use super::{
     decide::{self, Ask, Circumstances, Decision, Effects},
     name::{NamespaceName, PolicyName, RequestKey, SourceName, Target},
     observed::Observed,
-    policy::{Namespace, Policy},
+    policy::{Namespace, Policy, Rate},
     request::Request,
 };
 use crate::api::names;
@@ -199,6 +199,12 @@ impl World {
         destinations.filter(|ns| self.secrets.delegation(ns) != Delegation::Granted).cloned().collect()
     }
 
+    /// How fast Secrets may be written into a destination, if policies say so.
+    pub fn rate(&self, destination: &NamespaceName, now: Timestamp) -> Option<Rate> {
+        let policies = self.policies.speaking_about(&self.namespace_or_unknown(destination));
+        policies.iter().filter(|policy| policy.is_deciding(now)).filter_map(|policy| policy.rate).reduce(Rate::stricter)
+    }
+
     /// How many namespaces a policy speaks about, and how many Secrets it grants and denies by itself.
     pub fn footprint(&self, policy: &Policy, now: Timestamp) -> Footprint {
         let mut footprint = Footprint::default();
@@ -253,7 +259,11 @@ impl World {
 
     fn namespace_changed(&mut self, name: &NamespaceName) -> BTreeSet<RequestKey> {
         let mut touched = self.requests.namespace_changed(&self.policies);
-        touched.extend(self.requests.keys().filter(|key| key.namespace == *name).cloned());
+        // Its labels may have granted them something: a younger request waits for what they lose.
+        for key in self.requests.keys().filter(|key| key.namespace == *name) {
+            touched.insert(key.clone());
+            touched.extend(self.requests.juniors(key, &self.policies));
+        }
         touched.extend(self.claimants(BTreeSet::from([name.clone()])));
         touched
     }
