@@ -28,7 +28,7 @@ pub async fn run(keep: bool, stop: impl Future<Output = ()>) -> Result<Ending> {
         () = &mut stop => return Ok(Ending::Interrupted),
     };
     // A cluster of our own goes as a whole.
-    let guest = match cluster.description() {
+    let guest = match cluster.description().servers {
         Some(_) => None,
         None => Some(Guest::arrive(&cluster).await?),
     };
@@ -63,7 +63,7 @@ async fn play(cluster: &ControlPlane, keep: bool, mut stop: Pin<&mut impl Future
 }
 
 fn tell_how_to_go_on(cluster: &ControlPlane, sources: &Path) -> Result<()> {
-    let kubectl = cluster.kubectl_program().parent().context("kubectl is in no folder")?;
+    let kubectl = cluster.description().kubectl.parent().context("kubectl is in no folder")?;
     let mut out = io::stdout().lock();
     writeln!(out, "\nAll of it runs on. In another terminal:")?;
     writeln!(out, "   export KUBECONFIG={} PATH={}:$PATH", cluster.kubeconfig().display(), kubectl.display())?;

@@ -25,7 +25,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Commands are run in the repository's folder, with the cluster's kubectl and kubeconfig.
     pub(super) fn new(cluster: &ControlPlane, secrets_path: &Path) -> Result<Self> {
-        let programs = cluster.kubectl_program().parent().context("kubectl is in no folder")?.to_owned();
+        let programs = cluster.description().kubectl.parent().context("kubectl is in no folder")?.to_owned();
         let search = std::env::var_os("PATH").unwrap_or_default();
         let search = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&search)))?;
         let environment = vec![

@@ -55,7 +55,7 @@ impl Show {
     pub(super) async fn play(cluster: &ControlPlane) -> Result<Self> {
         cluster.install().await?;
         let first = Pair::generate()?;
-        let mount = Mount::new()?;
+        let mount = cluster.mount()?;
         mount.write(&first.files())?;
         let mut operator = Operator::start(cluster, OperatorConfig::new(mount.path())).await?;
         operator.wait_ready(PATIENCE).await?;
