@@ -210,7 +210,8 @@ impl Context {
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },
         };
-        let put_off = *failure == ApiFailure::Outdated;
+        // What was planned for is not there any more: it is planned anew before anything is said.
+        let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
         Done { next, put_off, ..Done::held(target, reason, message) }
     }
 }

@@ -127,6 +127,7 @@ impl World {
             _ => (Vec::new(), None),
         };
         let leftovers = self.plan_leftovers(key, &subject, now);
+        let changes = changes.into_iter().chain(self.leftover_changes(key, &subject, now));
         let revocations =
             targets.iter().filter_map(TargetPlan::revoking).chain(leftovers.iter().filter_map(|l| l.revoking()));
         let wake_at = revocations.filter_map(Revoking::until).chain(changes).min();
@@ -203,6 +204,13 @@ impl World {
                 Some(Leftover { target: target.clone(), observed: Box::new(observed.clone()), fate })
             })
             .collect()
+    }
+
+    /// When the grants may change of what a suspended request has left behind: it is kept as long as it is granted.
+    fn leftover_changes(&self, key: &RequestKey, subject: &Subject, now: Timestamp) -> Option<Timestamp> {
+        let suspended = matches!(subject, Subject::Live(request) if request.suspend);
+        let targets = self.secrets.recorded_for(key).filter(|_| suspended).map(|(target, _)| target);
+        targets.filter_map(|target| self.next_change(&target.namespace, now)).min()
     }
 
     fn fate(

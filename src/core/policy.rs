@@ -171,12 +171,12 @@ impl Policy {
 
     /// Whether `now` lies within the policy's time.
     pub fn is_in_time(&self, now: Timestamp) -> bool {
-        self.not_before.is_none_or(|from| from <= now) && !self.is_expired(now)
+        self.has_begun(now) && !self.is_expired(now)
     }
 
-    /// Whether the policy decides at this instant: enforced, and in its time.
-    pub fn is_deciding(&self, now: Timestamp) -> bool {
-        self.enforcement == Enforcement::Enforce && self.is_in_time(now)
+    /// Whether the policy's time has come.
+    pub fn has_begun(&self, now: Timestamp) -> bool {
+        self.not_before.is_none_or(|from| from <= now)
     }
 
     /// Whether the policy's time is over.
