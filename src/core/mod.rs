@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod bytes;
 pub mod content;
 pub mod decide;
+pub mod explain;
 pub mod glob;
 pub mod index;
 pub mod invalid;
