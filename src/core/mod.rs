@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod bytes;
+pub mod cases;
 pub mod content;
 pub mod decide;
 pub mod explain;

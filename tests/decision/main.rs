@@ -9,3 +9,4 @@ mod history;
 mod laws;
 mod model;
 mod reference;
+mod wakes;
