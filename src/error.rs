@@ -33,6 +33,9 @@ pub enum ApiFailure {
     /// The API server asks to come back later.
     #[error("the API server is busy")]
     Busy(Duration),
+    /// No call was made: the policies it was decided by are not the cluster's any more, or not known to be.
+    #[error("the policies have changed, or cannot be confirmed")]
+    Outdated,
     /// No answer, or none within the time.
     #[error("the API server does not answer")]
     Unreachable,

@@ -174,7 +174,7 @@ fn tenant() -> Manifest {
         file: "tenant.yaml",
         about: "What a namespace lets the operator do. For the platform team: kubectl apply -f rbac/tenant.yaml",
         documents: vec![cluster_role(
-            "Bound by a RoleBinding in each namespace that delegates, see delegation.yaml; never by a ClusterRoleBinding.",
+            "Bound by a RoleBinding in each namespace that delegates, see delegation/; never by a ClusterRoleBinding.",
             TENANT_CLUSTER_ROLE,
             &[],
             TENANT_RULES,
@@ -182,11 +182,12 @@ fn tenant() -> Manifest {
     }
 }
 
+/// In a folder of its own: `kubectl apply -f rbac/` must not delegate whatever namespace happens to be current.
 fn delegation_manifest() -> Manifest {
     Manifest {
-        file: "delegation.yaml",
+        file: "delegation/rolebinding.yaml",
         about: "Delegates the Secrets of one namespace to the operator. For an admin of the namespace, who needs no \
-                other right: kubectl --namespace NAMESPACE apply -f rbac/delegation.yaml",
+                other right: kubectl --namespace NAMESPACE apply -f rbac/delegation/",
         documents: vec![document(
             "To take the delegation back, delete it; what was written until then stays.",
             Object::RoleBinding(delegation(None, OPERATOR, OPERATOR)),

@@ -1,1 +1,32 @@
-//! A real control plane on this machine, and everything that is shown on it.
+//! A real Kubernetes control plane on this machine, and what is needed to show things on it.
+//!
+//! [`ControlPlane`] is the one way to a cluster for the tests and for the demo. It starts etcd,
+//! kube-apiserver and kube-controller-manager on loopback, or uses the cluster that
+//! `E2E_KUBECONFIG` names. [`Operator`] runs the operator's binary against it under its own
+//! ServiceAccount, [`Mount`] is its secrets folder, written as the kubelet writes it.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod audit;
+mod binaries;
+mod control_plane;
+mod edits;
+mod eventually;
+mod kubeconfig;
+mod kubectl;
+mod loopback;
+mod mount;
+mod operator;
+mod process;
+mod progress;
+pub mod site;
+pub mod supervisor;
+mod workdir;
+
+pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
+pub use control_plane::ControlPlane;
+pub use edits::{asks, names_of};
+pub use eventually::{Outcome, eventually};
+pub use kubectl::{Kubectl, KubectlOutput};
+pub use mount::{Mount, PlainFolder};
+pub use operator::{Exit, Operator, OperatorConfig};

@@ -103,6 +103,8 @@ reasons! {
     InvalidForType,
     /// Synced=False: a Secret of that name belongs to somebody else, is immutable, or an older request writes it.
     TargetConflict,
+    /// Synced=False: the namespace's rate limit is used up; the Secret is written at status.retryAt.
+    Throttled,
     /// Synced=False: a ResourceQuota or an admission policy of the cluster refused the write.
     WriteRefused,
     /// Synced=False: the API server could not be reached or failed; retried with backoff.

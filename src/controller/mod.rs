@@ -2,6 +2,8 @@
 
 mod apply;
 mod events;
+mod freshness;
+mod lanes;
 mod namespaces;
 mod policies;
 mod queue;
@@ -16,15 +18,24 @@ use std::{
     time::Duration,
 };
 
+use governor::clock::MonotonicClock;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::{namespaces::Namespaces, policies::PolicyReports, queue::Queue, report::Reports, secret_api::SecretApi};
+use self::{
+    freshness::Freshness,
+    namespaces::Namespaces,
+    policies::PolicyReports,
+    queue::{Priority, Queue},
+    report::Reports,
+    secret_api::SecretApi,
+};
 use crate::{
     admin::Gates,
-    core::{index::World, name::RequestKey, render::Seal},
+    core::{index::World, name::RequestKey, policy::Rate, render::Seal},
+    limits::Limits,
     settings::Settings,
     source::Folder,
 };
@@ -38,6 +49,9 @@ pub struct Context {
     secrets: SecretApi,
     reports: Reports,
     policy_reports: PolicyReports,
+    freshness: Freshness,
+    limits: Limits,
+    default_rate: Rate,
     namespaces: Namespaces,
     gates: Gates,
     client: Client,
@@ -86,6 +100,8 @@ async fn work(context: Arc<Context>, shutdown: CancellationToken) {
 struct Next {
     at: Option<Timestamp>,
     after: Option<Duration>,
+    /// Its turn at the rate limit.
+    turn: Option<Duration>,
     failed: bool,
 }
 
@@ -93,12 +109,15 @@ impl Context {
     fn new(client: Client, settings: &Settings, gates: Gates) -> Self {
         Self {
             world: RwLock::new(World::new(settings.namespace.clone())),
-            queue: Queue::default(),
+            queue: Queue::new(settings.workers),
             folder: Folder::new(settings.secrets_path.clone()),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
             secrets: SecretApi::new(client.clone(), settings.api_timeout),
             reports: Reports::new(client.clone(), settings.api_timeout),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
+            limits: Limits::new(MonotonicClock),
+            default_rate: settings.rate_limit,
+            freshness: Freshness::new(client.clone(), settings.api_timeout),
             namespaces: Namespaces::default(),
             gates,
             client,
@@ -114,8 +133,14 @@ impl Context {
         let until = next.at.map(|at| at.duration_since(Timestamp::now()).unsigned_abs());
         // A little late rather than a little early: at the instant itself the answer has just changed.
         let until = until.map(|wait| wait + Duration::from_millis(5));
-        for wait in until.into_iter().chain(next.after) {
-            self.queue.add_after(key.clone(), wait);
+        if let Some(wait) = until {
+            self.queue.add_after(key.clone(), wait, Priority::Revocation);
+        }
+        if let Some(wait) = next.turn {
+            self.queue.add_after(key.clone(), wait, Priority::Change);
+        }
+        if let Some(wait) = next.after {
+            self.queue.add_after(key.clone(), wait, Priority::Retry);
         }
     }
 
@@ -134,6 +159,7 @@ impl Next {
         let soonest = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         self.at = self.at.into_iter().chain(other.at).min();
         self.after = soonest(self.after, other.after);
+        self.turn = soonest(self.turn, other.turn);
         self.failed |= other.failed;
     }
 }

@@ -3,11 +3,14 @@
 use std::{
     collections::{BTreeSet, HashMap},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
@@ -16,7 +19,7 @@ use kube::{
 };
 use tokio::{sync::Notify, sync::Semaphore, task::AbortHandle, time::sleep};
 
-use super::Context;
+use super::{Context, queue::Priority};
 use crate::{
     api::names,
     core::{
@@ -45,6 +48,8 @@ pub struct Namespaces {
 
 struct Watch {
     recheck: Arc<Notify>,
+    /// Refused, and nobody wanted to write there: it may have been delegated long since.
+    asleep: Arc<AtomicBool>,
     task: AbortHandle,
 }
 
@@ -58,9 +63,9 @@ impl Namespaces {
     /// Begins to watch a namespace, unless it is watched.
     pub fn add(&self, context: &Arc<Context>, namespace: &NamespaceName) {
         self.watches().entry(namespace.clone()).or_insert_with(|| {
-            let recheck = Arc::new(Notify::new());
-            let follow = follow(context.clone(), namespace.clone(), recheck.clone());
-            Watch { recheck, task: tokio::spawn(follow).abort_handle() }
+            let (recheck, asleep) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+            let follow = follow(context.clone(), namespace.clone(), recheck.clone(), asleep.clone());
+            Watch { recheck, asleep, task: tokio::spawn(follow).abort_handle() }
         });
     }
 
@@ -83,29 +88,47 @@ impl Namespaces {
         }
     }
 
+    /// Somebody wants to write into the namespace now. Answers whether what is known of it may be outdated: it
+    /// is asked again at once.
+    pub fn wake(&self, namespace: &NamespaceName) -> bool {
+        let watches = self.watches();
+        let Some(watch) = watches.get(namespace) else { return false };
+        let slept = watch.asleep.swap(false, Ordering::AcqRel);
+        if slept {
+            watch.recheck.notify_one();
+        }
+        slept
+    }
+
     fn watches(&self) -> MutexGuard<'_, HashMap<NamespaceName, Watch>> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Follows one namespace for as long as it exists.
-async fn follow(context: Arc<Context>, namespace: NamespaceName, recheck: Arc<Notify>) {
+async fn follow(context: Arc<Context>, namespace: NamespaceName, recheck: Arc<Notify>, asleep: Arc<AtomicBool>) {
     loop {
-        let was_granted = watch_until_refused(&context, &namespace, &recheck).await;
-        context.queue.add(context.set_delegation(&namespace, Delegation::Refused));
-        let wanted = context.world().requests.claims_in(&namespace).next().is_some();
-        let wait = sleep(if wanted { WANTED_RETRY } else { UNWANTED_RETRY });
-        if was_granted {
-            // The watch works and writes do not: half a delegation. Asking at once would go in circles.
-            wait.await;
-        } else {
-            tokio::select! { () = wait => {}, () = recheck.notified() => {} }
+        // What was asked for until now is answered by the list that follows.
+        let _ = recheck.notified().now_or_never();
+        watch_until_refused(&context, &namespace, &recheck).await;
+        let wanted = {
+            // Together, so that whoever begins to want it now either is seen here or wakes it.
+            let mut world = context.world_mut();
+            let wanted = world.requests.claims_in(&namespace).next().is_some();
+            asleep.store(!wanted, Ordering::Release);
+            context.queue.add(world.set_delegation(&namespace, Delegation::Refused), Priority::Change);
+            wanted
+        };
+        match wanted {
+            // Not sooner: where the list is allowed and the write is not, asking at once would go in circles.
+            true => sleep(WANTED_RETRY).await,
+            false => tokio::select! { () = sleep(UNWANTED_RETRY) => {}, () = recheck.notified() => {} },
         }
     }
 }
 
-/// Watches until the API server refuses, or until a write was refused. Answers whether a list had succeeded.
-async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, recheck: &Notify) -> bool {
+/// Watches until the API server refuses, or until a write was refused.
+async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, recheck: &Notify) {
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(context.client.clone(), namespace.as_str());
     let mut stream = pin!(watcher(api, watcher::Config::default().labels(names::OWNER_UID)));
     let mut permit = context.namespaces.lists.clone().acquire_owned().await.ok();
@@ -114,7 +137,7 @@ async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, 
     loop {
         let event = tokio::select! {
             event = stream.next() => event,
-            () = recheck.notified(), if granted => return true,
+            () = recheck.notified(), if granted => return,
         };
         match event {
             Some(Ok(event)) => {
@@ -122,13 +145,13 @@ async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, 
                 granted |= matches!(event, Event::InitDone);
                 take_in(context, namespace, event, &mut listed);
             }
-            Some(Err(error)) if is_refusal(&error) => return granted,
+            Some(Err(error)) if is_refusal(&error) => return,
             Some(Err(error)) => {
                 failures += 1;
                 tracing::warn!(%namespace, failures, "watch of Secrets interrupted: {}", describe(&error));
                 sleep(backoff::delay(failures, 0.5)).await;
             }
-            None => return granted,
+            None => return,
         }
         if granted {
             permit.take();
@@ -166,7 +189,7 @@ fn take_in(
             touched
         }
     };
-    context.queue.add(touched);
+    context.queue.add(touched, Priority::Change);
 }
 
 fn parse(namespace: &NamespaceName, secret: PartialObjectMeta<Secret>) -> Option<(Target, Observed)> {
@@ -191,15 +214,5 @@ pub fn describe(error: &watcher::Error) -> &'static str {
         watcher::Error::WatchError(_) => "the API server ended the watch",
         watcher::Error::WatchFailed(_) => "the connection failed",
         watcher::Error::NoResourceVersion => "an answer had no resource version",
-    }
-}
-
-impl Context {
-    fn set_delegation(
-        &self,
-        namespace: &NamespaceName,
-        delegation: Delegation,
-    ) -> BTreeSet<crate::core::name::RequestKey> {
-        self.world_mut().set_delegation(namespace, delegation)
     }
 }

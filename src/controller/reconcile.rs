@@ -6,9 +6,13 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Context, Next, apply::Written, events::Note};
+use super::{
+    Context, Next,
+    apply::{Written, outranked},
+    events::Note,
+};
 use crate::{
     api::conditions::Reason,
     core::{
@@ -35,6 +39,9 @@ const CONFLICT_RETRY: Duration = Duration::from_secs(10);
 /// How soon a write is tried again that a quota or an admission policy refused.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
+/// How soon a write is planned anew whose policies have changed since it was planned.
+const OUTDATED_RETRY: Duration = Duration::from_millis(200);
+
 impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
     pub(super) async fn reconcile(&self, key: &RequestKey) -> Next {
@@ -47,6 +54,9 @@ impl Context {
         done.iter().for_each(|done| next.merge(done.next));
         next.failed |= cleared.failed;
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
+        if done.iter().any(|done| done.put_off) {
+            return next;
+        }
         let outcomes = done.into_iter().filter_map(Done::into_outcome).collect();
         next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
         next
@@ -124,6 +134,12 @@ impl Context {
                 let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
             }
+            Written::Throttled(wait) => {
+                let until =
+                    SignedDuration::try_from(wait).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+                let next = Next { turn: Some(wait), ..Next::default() };
+                last(Done { next, ..Done::of(&target, End::Throttled(until.unwrap_or(Timestamp::MAX))) })
+            }
             Written::Failed(failure) => last(self.failed(&target, &failure)),
         }
     }
@@ -178,12 +194,7 @@ impl Context {
                 (Reason::NamespaceTerminating, format!("namespace {namespace} is being deleted"))
             }
             Obstacle::NotDelegated => (Reason::NotDelegated, self.delegation_advice(target)),
-            Obstacle::Senior(key) => (
-                Reason::TargetConflict,
-                format!(
-                    "Secret {target} is written by the older request {key}; choose another spec.name or delete one of the two"
-                ),
-            ),
+            Obstacle::Senior(key) => (Reason::TargetConflict, outranked(target, key)),
             Obstacle::Suspended | Obstacle::RequestDeleting | Obstacle::NotListed => {
                 (Reason::Suspended, "spec.suspend is true: nothing is written".into())
             }
@@ -195,10 +206,13 @@ impl Context {
         let next = match (reason, failure) {
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
             (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
+            (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },
         };
-        Done { next, ..Done::held(target, reason, message) }
+        // What was planned for is not there any more: it is planned anew before anything is said.
+        let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
+        Done { next, put_off, ..Done::held(target, reason, message) }
     }
 }
 
@@ -209,6 +223,8 @@ struct Done {
     granted_by: Vec<PolicyName>,
     /// Whether the tenant learns of it: not of a namespace that is only selected and not granted.
     shown: bool,
+    /// It is planned anew at once, and nothing is worth saying until then.
+    put_off: bool,
     written: Option<Timestamp>,
     note: Option<Note>,
     next: Next,
@@ -217,7 +233,7 @@ struct Done {
 impl Done {
     fn of(target: &Target, end: End) -> Self {
         let (granted_by, written, note, next) = (Vec::new(), None, None, Next::default());
-        Self { target: target.clone(), end, granted_by, shown: true, written, note, next }
+        Self { target: target.clone(), end, granted_by, shown: true, put_off: false, written, note, next }
     }
 
     fn held(target: &Target, reason: Reason, message: String) -> Self {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     name::{NamespaceName, PolicyName, SecretType, SourceName, Target},
-    policy::{Namespace, Policy, Revocation, Rule},
+    policy::{Namespace, Policy, Rate, Revocation, Rule},
     request::{Mapping, Request},
 };
 use crate::api::{Effect, Enforcement, conditions::Reason, names};
@@ -52,6 +52,11 @@ impl<'p> Applicable<'p> {
     /// The smallest quota of distributions.
     pub fn quota(&self) -> Option<u32> {
         self.in_time.iter().filter_map(|policy| policy.max_distributions).min()
+    }
+
+    /// The strictest rate limit.
+    pub fn rate(&self) -> Option<Rate> {
+        self.in_time.iter().filter_map(|policy| policy.rate).reduce(Rate::stricter)
     }
 
     /// Whether they grant the request, quotas aside.

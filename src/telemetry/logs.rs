@@ -29,6 +29,10 @@ pub struct LogFilter(String);
 #[error("{0}")]
 pub struct InvalidDirectives(String);
 
+/// A refused or interrupted watch is told once, in the operator's own words: namespaces that have not delegated
+/// are no warning. Whoever names the target sees kube's words too.
+const OURS_TO_TELL: &str = "kube_runtime::watcher=error";
+
 impl LogFilter {
     /// Checks the directives.
     pub fn parse(directives: &str) -> Result<Self, InvalidDirectives> {
@@ -40,7 +44,7 @@ impl LogFilter {
     }
 
     fn to_env_filter(&self) -> EnvFilter {
-        EnvFilter::builder().parse_lossy(&self.0)
+        EnvFilter::builder().parse_lossy(format!("{OURS_TO_TELL},{}", self.0))
     }
 }
 

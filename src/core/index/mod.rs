@@ -19,7 +19,7 @@ use super::{
     decide::{self, Applicable, Ask, Decision, Effects},
     name::{NamespaceName, PolicyName, RequestKey, SourceName, Target},
     observed::Observed,
-    policy::{Namespace, Policy},
+    policy::{Namespace, Policy, Rate},
     request::Request,
 };
 use crate::api::names;
@@ -202,6 +202,11 @@ impl World {
     pub fn undelegated_destinations(&self, key: &RequestKey) -> Vec<NamespaceName> {
         let destinations = self.requests.destinations(key).map(|(namespace, _)| namespace);
         destinations.filter(|ns| self.secrets.delegation(ns) != Delegation::Granted).cloned().collect()
+    }
+
+    /// How fast Secrets may be written into a destination, if policies say so.
+    pub fn rate(&self, destination: &NamespaceName, now: Timestamp) -> Option<Rate> {
+        self.applicable(&self.policies.namespace_or_unknown(destination), now).rate()
     }
 
     /// How many namespaces a policy speaks about, and how many Secrets it grants and denies by itself.

@@ -1,0 +1,73 @@
+# The commands of this repository; `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# $(call step,what,command) tells what is done and how long it took.
+define step
+@echo "== $(1)"; started=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - started)) s"
+endef
+
+# $(call need,program,how to get it)
+define need
+@command -v $(1) > /dev/null || { echo "$(1) is missing. $(2)" >&2; exit 1; }
+endef
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "KUBEBUILDER_ASSETS (a folder of programs) or E2E_KUBECONFIG (a cluster) spare building the control plane."
+
+.PHONY: demo
+demo: prerequisites ## Show the main job on a real control plane; KEEP=1 leaves it running.
+	@cargo build --locked --workspace --bins
+	@cargo run --quiet --locked --package e2e --bin demo
+
+.PHONY: test
+test: prerequisites ## Check everything: format, lints, unit, property and end-to-end tests.
+	$(call step,format,cargo fmt --all --check)
+	$(call step,lint,cargo clippy --locked --workspace --all-targets -- -D warnings)
+	$(call step,build,cargo build --locked --workspace)
+	$(call step,tests,cargo test --locked --workspace)
+
+.PHONY: fmt
+fmt: toolchain ## Format the sources.
+	@cargo fmt --all
+
+.PHONY: lint
+lint: toolchain ## Lint; a warning is an error.
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: unit
+unit: toolchain ## Run what needs no control plane: unit and property tests.
+	@cargo test --locked --package secrets-distributor
+	@cargo test --locked --package e2e --lib
+
+.PHONY: e2e
+e2e: prerequisites ## Run the tests on a real control plane.
+	@cargo build --locked --workspace --bins
+	@cargo test --locked --package e2e
+
+.PHONY: clean
+clean: ## Remove what Cargo built; the control plane's programs stay in the user's cache.
+	@cargo clean
+
+.PHONY: toolchain
+toolchain:
+	$(call need,cargo,Install Rust: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh)
+	$(call need,cc,Install a C compiler$(comma) for instance: apt-get install -y build-essential)
+
+.PHONY: prerequisites
+prerequisites: toolchain
+ifeq ($(KUBEBUILDER_ASSETS)$(E2E_KUBECONFIG),)
+	$(call need,go,$(install_go))
+endif
+
+comma := ,
+go_version = $(shell awk '$$1 == "go" { print $$2; exit }' e2e/controlplane/go.mod)
+go_archive = https://go.dev/dl/go$(go_version).linux-\$$(dpkg --print-architecture).tar.gz
+define install_go
+Install it: curl -fsSL $(go_archive) | tar -C /usr/local -xz && export PATH=\$$PATH:/usr/local/go/bin. \
+Or build no control plane: set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager and \
+kubectl, or E2E_KUBECONFIG to the kubeconfig of a cluster.
+endef

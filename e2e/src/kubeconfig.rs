@@ -1,0 +1,66 @@
+//! Kubeconfigs: the same cluster as somebody else.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, NamedAuthInfo};
+use kube::{Client, Config};
+use serde_json::json;
+
+/// Writes a kubeconfig for a client certificate. All three are PEM.
+pub(crate) fn write_for_certificate(
+    path: &Path,
+    server: &str,
+    authority: &str,
+    certificate: &str,
+    key: &str,
+) -> Result<()> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let user = json!({
+        "client-certificate-data": STANDARD.encode(certificate),
+        "client-key-data": STANDARD.encode(key),
+    });
+    let cluster = json!({ "server": server, "certificate-authority-data": STANDARD.encode(authority) });
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "e2e", "cluster": cluster }],
+        "users": [{ "name": "e2e", "user": user }],
+        "contexts": [{ "name": "e2e", "context": { "cluster": "e2e", "user": "e2e" } }],
+        "current-context": "e2e",
+    });
+    write(path, &kubeconfig)
+}
+
+/// Writes any serializable kubeconfig.
+pub(crate) fn write(path: &Path, kubeconfig: &impl serde::Serialize) -> Result<()> {
+    let text = serde_yaml_ng::to_string(kubeconfig)?;
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The same kubeconfig, acting as another user.
+pub(crate) fn impersonating(mut kubeconfig: Kubeconfig, user: &str, groups: &[&str]) -> Kubeconfig {
+    for auth_info in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+        auth_info.impersonate = Some(user.to_owned());
+        auth_info.impersonate_groups = Some(groups.iter().map(|&group| group.to_owned()).collect());
+    }
+    kubeconfig
+}
+
+/// The same cluster, with a bearer token for the only credential.
+pub(crate) fn with_token(mut kubeconfig: Kubeconfig, token: &str) -> Kubeconfig {
+    const NAME: &str = "token";
+    let auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
+    kubeconfig.auth_infos =
+        vec![NamedAuthInfo { name: NAME.to_owned(), auth_info: Some(auth_info), ..Default::default() }];
+    for context in kubeconfig.contexts.iter_mut().filter_map(|named| named.context.as_mut()) {
+        context.user = Some(NAME.to_owned());
+    }
+    kubeconfig
+}
+
+/// A client of its own: one that is shared would die with the runtime of the test that made it.
+pub(crate) async fn client(kubeconfig: Kubeconfig) -> Result<Client> {
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}

@@ -1,0 +1,9 @@
+//! What the operator does for people, on a real control plane, under its own rights.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod adoption;
+mod deletion;
+mod distribution;
+mod lifecycle;
+mod ownership;
+mod rivals;
