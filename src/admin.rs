@@ -56,6 +56,11 @@ impl Gates {
         self.set(name, Gate::Failed(reason.into()));
     }
 
+    /// Every gate by its name, as it is now.
+    pub fn states(&self) -> BTreeMap<&'static str, Gate> {
+        self.0.borrow().clone()
+    }
+
     /// Whether all gates are open.
     pub fn all_open(&self) -> bool {
         self.0.borrow().values().all(|gate| *gate == Gate::Ready)
@@ -86,7 +91,7 @@ pub async fn serve(listener: TcpListener, gates: Gates, shutdown: CancellationTo
 }
 
 async fn readyz(State(gates): State<Gates>, headers: HeaderMap) -> Response {
-    let gates = gates.0.borrow().clone();
+    let gates = gates.states();
     let ready = gates.values().all(|gate| *gate == Gate::Ready);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();

@@ -5,7 +5,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
 
 use crate::{
-    api::{SecretsDistributionStatus, conditions::ConditionType},
+    api::{
+        SecretsDistributionStatus,
+        conditions::{ConditionType, Reason},
+        events::{EventReason, is_told},
+    },
     core::name::Target,
 };
 
@@ -23,30 +27,35 @@ pub struct Note {
 }
 
 impl Note {
-    fn normal(reason: &str, action: &'static str, text: String) -> Self {
-        Self { severity: EventType::Normal, reason: reason.into(), action, text }
+    fn of(reason: EventReason, action: &'static str, text: String) -> Self {
+        let severity = match reason {
+            EventReason::Adopted | EventReason::Pruned => EventType::Normal,
+            EventReason::RevocationPending | EventReason::Revoked => EventType::Warning,
+        };
+        Self { severity, reason: reason.as_str().into(), action, text }
     }
 
     /// A Secret was taken over.
     pub fn adopted(target: &Target) -> Self {
-        Self::normal("Adopted", "Write", format!("Secret {target} existed already and belongs to this request now"))
+        let text = format!("Secret {target} existed already and belongs to this request now");
+        Self::of(EventReason::Adopted, "Write", text)
     }
 
     /// A Secret that is not wanted any more was deleted.
     pub fn pruned(target: &Target) -> Self {
-        Self::normal("Pruned", "Delete", format!("Secret {target} is not part of this request any more: deleted"))
+        let text = format!("Secret {target} is not part of this request any more: deleted");
+        Self::of(EventReason::Pruned, "Delete", text)
     }
 
     /// A grace period has begun.
     pub fn revoking(target: &Target, until: Timestamp) -> Self {
         let text = format!("the grant of Secret {target} is gone: it is deleted at {until} unless the grant returns");
-        Self { severity: EventType::Warning, reason: "RevocationPending".into(), action: "Revoke", text }
+        Self::of(EventReason::RevocationPending, "Revoke", text)
     }
 
     /// A Secret was deleted because its grant is gone.
     pub fn revoked(target: &Target) -> Self {
-        let text = format!("the grant of Secret {target} is gone: deleted");
-        Self { severity: EventType::Warning, reason: "Revoked".into(), action: "Revoke", text }
+        Self::of(EventReason::Revoked, "Revoke", format!("the grant of Secret {target} is gone: deleted"))
     }
 
     /// The event.
@@ -73,8 +82,8 @@ pub fn news(previous: &SecretsDistributionStatus, status: &SecretsDistributionSt
     for (kind, action) in [(ConditionType::Permitted, "Decide"), (ConditionType::Synced, "Write")] {
         let Some((now, reason, message)) = reason_of(status, kind) else { continue };
         let known = reason_of(previous, kind).is_some_and(|(_, before, _)| before == reason);
-        let told_elsewhere = ["NotPermitted", "RevocationPending", "Suspended"].contains(&reason.as_str());
-        if now == "False" && !known && !told_elsewhere {
+        let quiet = Reason::ALL.iter().any(|known| known.as_str() == reason && !is_told(*known));
+        if now == "False" && !known && !quiet {
             notes.push(Note { severity: EventType::Warning, reason, action, text: message });
         }
     }
