@@ -46,6 +46,9 @@ impl Context {
         let cleared = self.clear_all(&plan, now).await;
         done.iter().for_each(|done| next.merge(done.next));
         next.failed |= cleared.failed;
+        if next.abandoned {
+            return Next { failed: true, ..Next::default() };
+        }
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
         let outcomes = done.into_iter().filter_map(Done::into_outcome).collect();
         next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
@@ -193,6 +196,7 @@ impl Context {
     fn failed(&self, target: &Target, failure: &ApiFailure) -> Done {
         let (reason, message) = self.judge_failure(target, failure);
         let next = match (reason, failure) {
+            (_, ApiFailure::NotLeader) => Next { abandoned: true, ..Next::default() },
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
             (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
