@@ -53,6 +53,9 @@ impl Context {
         let cleared = self.clear_all(&plan, now).await;
         done.iter().for_each(|done| next.merge(done.next));
         next.failed |= cleared.failed;
+        if next.abandoned {
+            return Next { failed: true, ..Next::default() };
+        }
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
         if done.iter().any(|done| done.put_off) {
             return next;
@@ -204,6 +207,7 @@ impl Context {
     fn failed(&self, target: &Target, failure: &ApiFailure) -> Done {
         let (reason, message) = self.judge_failure(target, failure);
         let next = match (reason, failure) {
+            (_, ApiFailure::NotLeader) => Next { abandoned: true, ..Next::default() },
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
             (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
             (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
