@@ -1,5 +1,7 @@
 //! Condition types and reasons: an API of its own. A test compares these with the table in the README.
 
+use serde::{Deserialize, Serialize};
+
 /// Condition types of a `SecretsDistribution`, and `Accepted` of a `DistributionPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ConditionType {
@@ -30,7 +32,7 @@ macro_rules! reasons {
         /// Why a condition has its status: a closed set.
         ///
         /// The order is the order of importance: of several reasons the first is shown in a condition.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Reason {
             $( $(#[doc = $doc])+ $name, )+
         }

@@ -47,6 +47,9 @@ pub const DELETION_POLICY: &str = "xlscsde.nhs.uk/deletion-policy";
 /// Annotation on a request, for people: what the Secret is for. Shown as the wide column *Usage*.
 pub const SECRET_USAGE: &str = "xlscsde.nhs.uk/secretUsage";
 
+/// Label of a namespace: its name. The only one that the API server itself guarantees.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// ClusterRole that a namespace binds to delegate its Secrets to the operator.
 pub const TENANT_CLUSTER_ROLE: &str = "secrets-distributor-tenant";
 

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod coverage;
+mod explained;
 mod generate;
 mod history;
 mod laws;
 mod model;
 mod reference;
+mod wakes;

@@ -16,7 +16,7 @@ use secrets_distributor::{
         index::{Delegation, Gate, Stored, World},
         name::{NamespaceName, PolicyName, RequestKey, SecretName, Target, Uid},
         observed::Observed,
-        plan::{Aim, Plan},
+        plan::{Aim, Fate, Plan},
         policy::{Namespace, Policy},
         request::{Request, request_key},
         settle::Revoking,
@@ -225,26 +225,15 @@ pub fn plans(world: &World, now: Timestamp) -> BTreeMap<RequestKey, String> {
     keys().map(|key| (key.clone(), format!("{:?}", world.plan(&key, now)))).collect()
 }
 
-/// What the plans do, comparable between two instants: the end of a grace period that only begins is left out.
-pub fn actions(world: &World, now: Timestamp) -> BTreeMap<RequestKey, String> {
-    let action = |plan: Plan| {
-        let begin = |revoking: &mut Revoking| {
-            if let Revoking::Mark { until } = revoking {
-                *until = Timestamp::MAX;
-            }
-        };
-        let Plan { subject, mut targets, mut leftovers, .. } = plan;
-        for target in &mut targets {
-            if let Aim::Withdraw(_, Some((_, revoking))) = &mut target.aim {
-                begin(revoking);
-            }
-        }
-        for leftover in &mut leftovers {
-            if let secrets_distributor::core::plan::Fate::Revoke(revoking) = &mut leftover.fate {
-                begin(revoking);
-            }
-        }
-        format!("{subject:?} {targets:?} {leftovers:?}")
-    };
-    keys().map(|key| (key.clone(), world.plan(&key, now).map(action).unwrap_or_default())).collect()
+/// Whether a grace period begins by the plan.
+pub fn begins_grace(plan: &Plan) -> bool {
+    let aims = plan.targets.iter().map(|target| match &target.aim {
+        Aim::Withdraw(_, Some((_, revoking))) => Some(*revoking),
+        _ => None,
+    });
+    let fates = plan.leftovers.iter().map(|leftover| match leftover.fate {
+        Fate::Revoke(revoking) => Some(revoking),
+        Fate::Prune | Fate::Orphan => None,
+    });
+    aims.chain(fates).flatten().any(|revoking| matches!(revoking, Revoking::Mark { .. }))
 }

@@ -219,7 +219,7 @@ impl World {
         let mut footprint = Footprint::default();
         for namespace in self.policies.namespaces().filter(|namespace| policy.namespaces.contains(namespace)) {
             footprint.namespaces += 1;
-            let excluded = self.excluded.contains(&namespace.name);
+            let excluded = self.is_excluded(&namespace.name);
             for request in self.requests.claims_in(&namespace.name) {
                 let requester = self.policies.namespace_or_unknown(&request.key.namespace);
                 let ask = Ask { request, requester: &requester, destination: namespace };
@@ -233,14 +233,19 @@ impl World {
         footprint
     }
 
-    fn applicable(&self, destination: &Namespace, now: Timestamp) -> Applicable<'_> {
-        let excluded = self.excluded.contains(&destination.name);
+    /// Whether a namespace receives nothing unless a policy names it literally.
+    pub(super) fn is_excluded(&self, namespace: &NamespaceName) -> bool {
+        self.excluded.contains(namespace)
+    }
+
+    pub(super) fn applicable(&self, destination: &Namespace, now: Timestamp) -> Applicable<'_> {
+        let excluded = self.is_excluded(&destination.name);
         let speaking = self.policies.speaking_about(destination).map(AsRef::as_ref);
         Applicable::to(destination, excluded, speaking, now)
     }
 
     /// The quota of the destination, if older requests that are granted fill it.
-    fn full_quota(&self, ask: Ask<'_>, policies: &Applicable<'_>) -> Option<u32> {
+    pub(super) fn full_quota(&self, ask: Ask<'_>, policies: &Applicable<'_>) -> Option<u32> {
         let limit = policies.quota()?;
         let claims = self.requests.claims_in(&ask.destination.name);
         let granted = claims.take_while(|other| other.key != ask.request.key).filter(|other| {
