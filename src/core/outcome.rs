@@ -9,6 +9,7 @@ use super::{
     decide::Denial,
     name::{PolicyName, Target},
     request::{Mapping, Request},
+    settle::in_whole_seconds,
 };
 use crate::api::{
     DecisionResult, DecisionStatus, SecretsDistributionStatus, TargetState, TargetStatus,
@@ -76,7 +77,7 @@ pub fn status(
         End::Revoking(_, until) | End::Throttled(until) => Some(until),
         _ => None,
     });
-    let retry_at = retry_at.min().map(Time);
+    let retry_at = retry_at.min().map(in_whole_seconds).map(Time);
     // One word for each time of throttling: that its turn has moved is not worth another write.
     let goes_on =
         |condition: &Condition| condition.reason == Reason::Throttled.as_str() && synced.reason == Reason::Throttled;
