@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use secrets_distributor::api::{DistributionPolicy, SecretsDistribution, SecretsD
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::{ControlPlane, Mount, Operator, OperatorConfig, eventually};
+use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, loopback};
 
 /// How long a change may take to show. Generous: what is tested is that it comes about, not how fast.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -28,7 +28,8 @@ pub struct Site {
     pub cluster: ControlPlane,
     /// The sources, as the kubelet mounts them.
     pub sources: Sources,
-    operator: Mutex<Operator>,
+    config: OperatorConfig,
+    operator: Mutex<Option<Operator>>,
 }
 
 /// The mounted folder: each source can be set by itself; every change is a new generation of all.
@@ -69,11 +70,25 @@ impl Sources {
 impl Site {
     /// Starts one with the operator's settings as they are by default.
     pub async fn start() -> Result<Self> {
+        let site = Self::prepare().await?;
+        site.start_operator().await?;
+        Ok(site)
+    }
+
+    /// All of it but the operator, which [`Self::start_operator`] starts.
+    pub async fn prepare() -> Result<Self> {
         let cluster = ControlPlane::start().await?;
         cluster.install().await?;
         let sources = Sources::new()?;
-        let operator = run_operator(&cluster, &sources).await?;
-        Ok(Self { cluster, sources, operator: Mutex::new(operator) })
+        let config = OperatorConfig::new(sources.mount.path());
+        Ok(Self { cluster, sources, config, operator: Mutex::default() })
+    }
+
+    /// With other settings of the operator, from its next start on.
+    #[must_use]
+    pub fn configured(mut self, configure: impl FnOnce(OperatorConfig) -> OperatorConfig) -> Self {
+        self.config = configure(self.config);
+        self
     }
 
     /// The one that all tests of this process share.
@@ -90,20 +105,51 @@ impl Site {
 
     /// SIGKILL.
     pub fn kill_operator(&self) -> Result<()> {
-        self.operator.lock().unwrap_or_else(PoisonError::into_inner).kill()?;
+        if let Some(mut operator) = self.operator().take() {
+            operator.kill()?;
+        }
         Ok(())
     }
 
-    /// Starts the operator, which was killed.
+    /// SIGTERM; answers how it ended, and with its log.
+    pub async fn terminate_operator(&self, bound: Duration) -> Result<(Exit, String)> {
+        let mut operator = self.operator().take().context("no operator runs")?;
+        let exit = operator.terminate(bound).await?;
+        Ok((exit, operator.logs()))
+    }
+
+    /// Starts the operator and waits until it is ready.
     pub async fn start_operator(&self) -> Result<()> {
-        let operator = run_operator(&self.cluster, &self.sources).await?;
-        *self.operator.lock().unwrap_or_else(PoisonError::into_inner) = operator;
+        let mut operator = Operator::start(&self.cluster, self.config.clone()).await?;
+        operator.wait_ready(SOON).await?;
+        *self.operator() = Some(operator);
+        Ok(())
+    }
+
+    /// Starts the operator where it cannot become ready.
+    pub async fn launch_operator(&self) -> Result<()> {
+        *self.operator() = Some(Operator::start(&self.cluster, self.config.clone()).await?);
         Ok(())
     }
 
     /// What the operator has logged since it was started.
     pub fn operator_logs(&self) -> String {
-        self.operator.lock().unwrap_or_else(PoisonError::into_inner).logs()
+        self.operator().as_ref().map(Operator::logs).unwrap_or_default()
+    }
+
+    /// Waits until `/readyz` answers with that status and a text that has the fragment; answers with the text.
+    pub async fn until_readyz(&self, status: u16, fragment: &str) -> Result<String> {
+        eventually(SOON, &format!("/readyz: {status} with {fragment:?}"), async || {
+            let address = self.operator().as_ref().and_then(Operator::address).context("it does not listen yet")?;
+            let (found, text) = loopback::get(address, "/readyz").await?;
+            anyhow::ensure!(found == status && text.contains(fragment), "{found} {text}");
+            Ok(text)
+        })
+        .await
+    }
+
+    fn operator(&self) -> MutexGuard<'_, Option<Operator>> {
+        self.operator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new namespace; delegated to the operator.
@@ -138,12 +184,6 @@ impl Site {
         policies.delete(name, &DeleteParams::default()).await?;
         Ok(())
     }
-}
-
-async fn run_operator(cluster: &ControlPlane, sources: &Sources) -> Result<Operator> {
-    let mut operator = Operator::start(cluster, OperatorConfig::new(sources.mount.path())).await?;
-    operator.wait_ready(SOON).await?;
-    Ok(operator)
 }
 
 /// A namespace and what its people do in it.
