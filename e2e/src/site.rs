@@ -11,9 +11,13 @@ use k8s_openapi::api::core::v1::{Event, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    core::ApiResource,
 };
-use secrets_distributor::api::{DistributionPolicy, SecretsDistribution, SecretsDistributionStatus};
+use secrets_distributor::api::{
+    DistributionPolicy, DistributionPolicyStatus, SecretsDistribution, SecretsDistributionStatus,
+};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -24,12 +28,13 @@ pub const SOON: Duration = Duration::from_secs(20);
 
 /// A control plane, the operator's CRDs and rights, a mounted folder, and the operator.
 pub struct Site {
+    // Dropped first: the API server waits for open watches when it stops.
+    operator: Mutex<Option<Operator>>,
+    config: OperatorConfig,
     /// The cluster.
     pub cluster: ControlPlane,
     /// The sources, as the kubelet mounts them.
     pub sources: Sources,
-    config: OperatorConfig,
-    operator: Mutex<Option<Operator>>,
 }
 
 /// The mounted folder: each source can be set by itself; every change is a new generation of all.
@@ -178,6 +183,32 @@ impl Site {
         Ok(())
     }
 
+    /// Waits until the status of the policy's current generation satisfies.
+    pub async fn until_policy<T>(
+        &self,
+        name: &str,
+        what: &str,
+        satisfied: impl Fn(&DistributionPolicyStatus) -> Option<T>,
+    ) -> Result<T> {
+        let resource = ApiResource::erase::<DistributionPolicy>(&());
+        let policies = Api::all_with(self.cluster.client().await?, &resource);
+        eventually(SOON, &format!("policy {name}: {what}"), async || {
+            let (current, status) = current_status::<DistributionPolicyStatus>(&policies, name).await?;
+            anyhow::ensure!(current == status.observed_generation, "a status of {:?}", status.observed_generation);
+            satisfied(&status).with_context(|| format!("{status:#?}"))
+        })
+        .await
+    }
+
+    /// Waits until the policy's condition Accepted has that status and reason; answers with its message.
+    pub async fn until_accepted(&self, name: &str, status: &str, reason: &str) -> Result<String> {
+        self.until_policy(name, &format!("Accepted={status} {reason}"), |found| {
+            let accepted = found.conditions.iter().find(|condition| condition.type_ == "Accepted")?;
+            (accepted.status == status && accepted.reason == reason).then(|| accepted.message.clone())
+        })
+        .await
+    }
+
     /// Deletes a policy.
     pub async fn delete_policy(&self, name: &str) -> Result<()> {
         let policies: Api<DistributionPolicy> = Api::all(self.cluster.client().await?);
@@ -245,14 +276,12 @@ impl Tenant<'_> {
         what: &str,
         satisfied: impl Fn(&SecretsDistributionStatus) -> Option<T>,
     ) -> Result<T> {
-        let requests = self.requests();
+        let resource = ApiResource::erase::<SecretsDistribution>(&());
+        let requests = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
         eventually(SOON, &format!("{}/{name}: {what}", self.namespace), async || {
-            let object = requests.get(name).await.map_err(|error| error.to_string())?;
-            let status = object.status.clone().unwrap_or_default();
-            if status.observed_generation != object.metadata.generation {
-                return Err(format!("a status of generation {:?}", status.observed_generation));
-            }
-            satisfied(&status).ok_or_else(|| format!("{status:#?}"))
+            let (current, status) = current_status::<SecretsDistributionStatus>(&requests, name).await?;
+            anyhow::ensure!(current == status.observed_generation, "a status of {:?}", status.observed_generation);
+            satisfied(&status).with_context(|| format!("{status:#?}"))
         })
         .await
     }
@@ -326,6 +355,16 @@ impl Tenant<'_> {
         })
         .await
     }
+}
+
+/// The generation of an object and its status. What its spec looks like does not matter.
+async fn current_status<S: DeserializeOwned + Default>(
+    api: &Api<DynamicObject>,
+    name: &str,
+) -> Result<(Option<i64>, S)> {
+    let object = api.get(name).await?;
+    let status = object.data.get("status").cloned().map(serde_json::from_value).transpose()?;
+    Ok((object.metadata.generation, status.unwrap_or_default()))
 }
 
 /// A condition of a status.

@@ -4,6 +4,7 @@ mod apply;
 mod events;
 mod lanes;
 mod namespaces;
+mod parse;
 mod policies;
 mod queue;
 mod reconcile;

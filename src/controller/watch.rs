@@ -15,16 +15,14 @@ use kube::{
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, namespaces::describe, policies, queue::Priority, report::Known};
+use super::{Context, namespaces::describe, parse, policies, queue::Priority};
 use crate::{
     api::{DistributionPolicy, SecretsDistribution},
     core::{
         backoff,
-        index::{Delegation, Gate, Stored},
-        invalid::InvalidField,
-        name::{NamespaceName, PolicyName, RequestKey, Uid},
-        policy::{Namespace, Policy},
-        request::{Request, request_key},
+        index::{Delegation, Gate},
+        name::{NamespaceName, PolicyName, RequestKey},
+        policy::Namespace,
     },
     settings::Settings,
     source::{self, Change},
@@ -129,7 +127,7 @@ impl Intake<DynamicObject> for Requests {
     }
 
     fn apply(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
-        let Some((key, stored, known)) = stored(object) else { return BTreeSet::new() };
+        let Some((key, stored, known)) = parse::request(object) else { return BTreeSet::new() };
         self.listed.insert(key.clone());
         context.reports.seen(&key, known);
         let touched = context.world_mut().apply_request(key.clone(), stored);
@@ -141,7 +139,7 @@ impl Intake<DynamicObject> for Requests {
     }
 
     fn delete(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
-        match key_of(&object) {
+        match parse::key_of(&object) {
             Some(key) => forget_request(context, &key),
             None => BTreeSet::new(),
         }
@@ -160,32 +158,6 @@ fn forget_request(context: &Context, key: &RequestKey) -> BTreeSet<RequestKey> {
     context.world_mut().delete_request(key)
 }
 
-fn key_of(object: &DynamicObject) -> Option<RequestKey> {
-    request_key(&object.namespace().unwrap_or_default(), &object.name_any()).ok()
-}
-
-/// An object as the core knows it. One that cannot be understood becomes one that says so: the watch lives on.
-fn stored(mut object: DynamicObject) -> Option<(RequestKey, Stored, Known)> {
-    let key = key_of(&object)?;
-    let uid = object.uid().unwrap_or_default();
-    let version = object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default();
-    let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
-    let status = status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();
-    let generation = object.metadata.generation.unwrap_or_default();
-    let parsed = object.try_parse::<SecretsDistribution>().map_err(|error| InvalidField::new("spec", readable(&error)));
-    let stored = match parsed.and_then(|object| Request::parse(&object)) {
-        Ok(request) => Stored::Valid(Arc::new(request)),
-        Err(problem) => Stored::Invalid { uid: Uid::admitted(&uid), generation, problem },
-    };
-    Some((key, stored, Known { uid, version, status }))
-}
-
-/// A parser's words, cut, and without what could harm a terminal or a log.
-fn readable(error: &impl ToString) -> String {
-    let text = error.to_string();
-    text.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).take(200).collect()
-}
-
 /// `DistributionPolicy` objects.
 #[derive(Default)]
 struct Policies {
@@ -202,9 +174,7 @@ impl Intake<DynamicObject> for Policies {
         self.listed.insert(name.clone());
         let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
         context.policy_reports.seen(&name, &object.metadata, status);
-        let parsed = object.try_parse::<DistributionPolicy>();
-        let parsed = parsed.map_err(|error| InvalidField::new("spec", readable(&error)));
-        let compiled = parsed.and_then(|object| Policy::parse(&object)).map(Arc::new);
+        let compiled = parse::policy(&object).map(Arc::new);
         context.world_mut().apply_policy(name, compiled)
     }
 
