@@ -129,11 +129,14 @@ impl Intake<DynamicObject> for Requests {
     fn apply(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
         let Some((key, stored, known)) = parse::request(object) else { return BTreeSet::new() };
         self.listed.insert(key.clone());
-        context.reports.seen(&key, known);
-        let touched = context.world_mut().apply_request(key.clone(), stored);
+        let status_changed = context.reports.seen(&key, known);
+        let mut touched = context.world_mut().apply_request(key.clone(), stored);
         if !touched.is_empty() {
             context.policy_reports.counts_changed();
             context.wake_destinations(&key);
+        }
+        if status_changed {
+            touched.insert(key);
         }
         touched
     }
@@ -215,6 +218,7 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
         let touched = context.world_mut().apply_namespace(Namespace { name: name.clone(), labels, terminating });
         context.namespaces.add(context, &name);
         context.policy_reports.counts_changed();
+        touched.iter().for_each(|key| context.wake_destinations(key));
         touched
     }
 
@@ -272,7 +276,7 @@ impl Context {
         self.queue.add(changed, Priority::Change);
     }
 
-    /// A request came or changed: of the namespaces it wants to write into nothing is said that may be outdated.
+    /// A request came, or changed, or wants other namespaces: of those nothing is said that may be outdated.
     fn wake_destinations(&self, key: &RequestKey) {
         let undelegated = self.world().undelegated_destinations(key);
         for namespace in undelegated.iter().filter(|namespace| self.namespaces.wake(namespace)) {
