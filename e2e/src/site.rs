@@ -338,20 +338,21 @@ impl Tenant<'_> {
         Ok(self.secrets().create(&PostParams::default(), &secret).await?)
     }
 
+    /// The events about the request, the oldest first: reason and note.
+    pub async fn events(&self, request: &str) -> Result<Vec<(String, String)>> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut all = events.list(&Default::default()).await?.items;
+        all.retain(|event| event.involved_object.name.as_deref() == Some(request));
+        all.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+        Ok(all.into_iter().map(|e| (e.reason.unwrap_or_default(), e.message.unwrap_or_default())).collect())
+    }
+
     /// Waits for an event about the request with this reason; answers with its note.
     pub async fn until_event(&self, request: &str, reason: &str) -> Result<String> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         eventually(SOON, &format!("event {reason} about {request}"), async || {
-            let all = events.list(&Default::default()).await.map_err(|error| error.to_string())?;
-            let about = all.items.into_iter().filter(|e| e.involved_object.name.as_deref() == Some(request));
-            let mut seen = Vec::new();
-            for event in about {
-                if event.reason.as_deref() == Some(reason) {
-                    return Ok(event.message.unwrap_or_default());
-                }
-                seen.extend(event.reason);
-            }
-            Err(format!("{seen:?}"))
+            let events = self.events(request).await?;
+            let found = events.iter().find(|(found, _)| found == reason).map(|(_, note)| note.clone());
+            found.with_context(|| format!("{events:?}"))
         })
         .await
     }

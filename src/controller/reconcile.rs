@@ -32,9 +32,6 @@ const TARGETS_IN_FLIGHT: usize = 16;
 /// our label are watched.
 const CONFLICT_RETRY: Duration = Duration::from_secs(10);
 
-/// How soon a write is tried again that a quota or an admission policy refused.
-const REFUSED_RETRY: Duration = Duration::from_secs(30);
-
 impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
     pub(super) async fn reconcile(&self, key: &RequestKey) -> Next {
@@ -194,7 +191,6 @@ impl Context {
         let (reason, message) = self.judge_failure(target, failure);
         let next = match (reason, failure) {
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
-            (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },
         };
