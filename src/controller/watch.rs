@@ -103,16 +103,25 @@ async fn follow<K>(
     }
 }
 
+/// Tells that a watch was interrupted; if nothing could be listed yet, the gate tells why.
 fn complain(context: &Context, gate: Gate, error: &watcher::Error, failures: u32) {
-    let what = gate.as_str();
-    tracing::warn!(what, failures, "watch interrupted: {}", describe(error));
-    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else { return };
-    let advice = match status.code {
-        404 => format!("the API server does not know {what}: kubectl apply -f crds/"),
-        403 => format!("the operator may not list {what}: kubectl apply -f rbac/"),
-        _ => return,
+    tracing::warn!(what = gate.as_str(), failures, "watch interrupted: {}", describe(error));
+    let watcher::Error::InitialListFailed(error) = error else { return };
+    let kind = match gate {
+        Gate::Requests => "SecretsDistribution objects",
+        Gate::Policies => "DistributionPolicy objects",
+        Gate::Namespaces => "namespaces",
     };
-    context.gates.close(what, advice);
+    let code = if let kube::Error::Api(status) = error { status.code } else { 0 };
+    let advice = match code {
+        0 => "the API server cannot be reached: check its address and certificate in the kubeconfig, and the network"
+            .into(),
+        401 => "the API server does not accept the operator's credentials: check its ServiceAccount token".into(),
+        403 => format!("the operator may not list {kind}: kubectl apply -f rbac/"),
+        404 => format!("the API server does not know {kind}: kubectl apply -f crds/"),
+        code => format!("the API server answered {code} when {kind} were listed"),
+    };
+    context.gates.close(gate.as_str(), advice);
 }
 
 /// `SecretsDistribution` objects.
