@@ -56,6 +56,12 @@ async fn readiness_names_what_is_missing_and_follows_when_it_comes() -> Result<(
 
     site.cluster.install().await?;
     site.until_readyz(200, "ok\n").await?;
+    assert_works(&site).await?;
+
+    kubectl(&["delete", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../crds")]).succeed().await?;
+    site.until_readyz(503, told).await?;
+    site.cluster.install().await?;
+    site.until_readyz(200, "ok\n").await?;
     assert_works(&site).await
 }
 

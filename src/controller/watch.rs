@@ -1,17 +1,18 @@
 //! What is watched in the whole cluster, and the folder: every change goes into the world, and the requests it
 //! touches into the queue.
 
-use std::{collections::BTreeSet, future::Future, pin::pin, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, future::Future, pin::pin, sync::Arc};
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{DynamicObject, PartialObjectMeta},
     core::ApiResource,
     runtime::watcher::{self, Event, watcher},
 };
+use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -31,15 +32,17 @@ use crate::{
 /// Starts every watch. Each ends with `shutdown`.
 pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
     let client = &context.client;
-    let objects = |resource: &ApiResource| Api::<DynamicObject>::all_with(client.clone(), resource);
-    let config = watcher::Config::default;
-
-    let requests = watcher(objects(&ApiResource::erase::<SecretsDistribution>(&())), config());
-    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Requests, requests, Requests::default())));
-    let policies = watcher(objects(&ApiResource::erase::<DistributionPolicy>(&())), config());
-    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Policies, policies, Policies::default())));
-    let namespaces = watcher(Api::<PartialObjectMeta<KubeNamespace>>::all(client.clone()), config());
-    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Namespaces, namespaces, Namespaces::default())));
+    let requests = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<SecretsDistribution>(&()));
+    let policies = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<DistributionPolicy>(&()));
+    let namespaces = Api::<PartialObjectMeta<KubeNamespace>>::all(client.clone());
+    let following = [
+        follow(context.clone(), Gate::Requests, requests, Requests::default()).boxed(),
+        follow(context.clone(), Gate::Policies, policies, Policies::default()).boxed(),
+        follow(context.clone(), Gate::Namespaces, namespaces, Namespaces::default()).boxed(),
+    ];
+    for follow in following {
+        tasks.spawn(until(shutdown.clone(), follow));
+    }
 
     tasks.spawn(until(shutdown.clone(), policies::report(context.clone())));
     let (sender, changes) = mpsc::channel(64);
@@ -69,13 +72,12 @@ trait Intake<K> {
 
 /// Feeds the world from a watch. It never ends: an interrupted watch is resumed, and until then what was read
 /// last holds.
-async fn follow<K>(
-    context: Arc<Context>,
-    gate: Gate,
-    stream: impl Stream<Item = watcher::Result<Event<K>>> + Send,
-    mut intake: impl Intake<K> + Send,
-) {
-    let mut stream = pin!(stream);
+async fn follow<K>(context: Arc<Context>, gate: Gate, api: Api<K>, mut intake: impl Intake<K> + Send)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let watch = || watcher(api.clone(), watcher::Config::default());
+    let mut stream = pin!(watch());
     let mut failures = 0;
     while let Some(event) = stream.next().await {
         let touched = match event {
@@ -83,6 +85,9 @@ async fn follow<K>(
                 failures += 1;
                 complain(&context, gate, &error, failures);
                 sleep(backoff::delay(failures, 0.5)).await;
+                if is_lost(&error) {
+                    stream.set(watch());
+                }
                 continue;
             }
             Ok(Event::Init) => {
@@ -101,6 +106,13 @@ async fn follow<K>(
         failures = 0;
         context.enqueue(touched);
     }
+}
+
+/// Whether the watch cannot be resumed where it was: the kind or the right is gone, and what comes back may be
+/// another. To list anew is what tells, and what shows in the end that all is well again.
+fn is_lost(error: &watcher::Error) -> bool {
+    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else { return false };
+    [401, 403, 404, 410].contains(&status.code)
 }
 
 /// Tells that a watch was interrupted; if nothing could be listed yet, the gate tells why.

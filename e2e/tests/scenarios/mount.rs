@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
+    io,
     os::unix::{fs::PermissionsExt, fs::symlink, net::UnixListener},
     path::Path,
 };
@@ -19,21 +20,18 @@ fn one(source: &str) -> serde_json::Value {
 }
 
 /// Something that is not a source to read, put at a path; the reason and the words that tell it.
-type Obstacle = (fn(&Path) -> Result<()>, &'static str, &'static str);
+type Obstacle = (fn(&Path) -> io::Result<()>, &'static str, &'static str);
 
 const OBSTACLES: [Obstacle; 8] = [
-    (|at| Ok(fs::create_dir(at)?), "SourceUnreadable", "it is a directory, not a file"),
+    (|at| fs::create_dir(at), "SourceUnreadable", "it is a directory, not a file"),
     (|at| Ok(mkfifoat(CWD, at, Mode::RUSR)?), "SourceUnreadable", "it is a FIFO, not a regular file"),
-    (|at| Ok(drop(UnixListener::bind(at)?)), "SourceUnreadable", "it is a socket, not a regular file"),
-    (|at| Ok(symlink("../outside", at)?), "SourceUnreadable", "a symlink leaves the folder it is in"),
-    (|at| Ok(symlink("/etc/hostname", at)?), "SourceUnreadable", "a symlink leaves the folder it is in"),
-    (|at| Ok(symlink(at.file_name().unwrap(), at)?), "SourceUnreadable", "symlinks lead in a circle"),
-    (|at| Ok(fs::write(at, vec![b'x'; 2 << 20])?), "SourceTooLarge", "has 2097152 bytes"),
+    (|at| UnixListener::bind(at).map(drop), "SourceUnreadable", "it is a socket, not a regular file"),
+    (|at| symlink("../outside", at), "SourceUnreadable", "a symlink leaves the folder it is in"),
+    (|at| symlink("/etc/hostname", at), "SourceUnreadable", "a symlink leaves the folder it is in"),
+    (|at| symlink(at.file_name().unwrap(), at), "SourceUnreadable", "symlinks lead in a circle"),
+    (|at| fs::write(at, vec![b'x'; 2 << 20]), "SourceTooLarge", "has 2097152 bytes"),
     (
-        |at| {
-            fs::write(at, "unreadable")?;
-            Ok(fs::set_permissions(at, Permissions::from_mode(0o000))?)
-        },
+        |at| fs::write(at, "x").and_then(|()| fs::set_permissions(at, Permissions::from_mode(0o000))),
         "SourceUnreadable",
         "permission denied: the operator's user needs read permission",
     ),
