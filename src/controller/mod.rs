@@ -5,6 +5,7 @@ mod events;
 mod freshness;
 mod lanes;
 mod namespaces;
+mod parse;
 mod policies;
 mod queue;
 mod reconcile;

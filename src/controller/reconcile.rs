@@ -36,9 +36,6 @@ const TARGETS_IN_FLIGHT: usize = 16;
 /// our label are watched.
 const CONFLICT_RETRY: Duration = Duration::from_secs(10);
 
-/// How soon a write is tried again that a quota or an admission policy refused.
-const REFUSED_RETRY: Duration = Duration::from_secs(30);
-
 /// How soon a write is planned anew whose policies have changed since it was planned.
 const OUTDATED_RETRY: Duration = Duration::from_millis(200);
 
@@ -218,7 +215,6 @@ impl Context {
         let next = match (reason, failure) {
             (_, ApiFailure::NotLeader) => Next { abandoned: true, ..Next::default() },
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
-            (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
             (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },

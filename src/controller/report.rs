@@ -50,13 +50,20 @@ impl Reports {
         Self { client, timeout, recorder, known: Mutex::default() }
     }
 
-    /// A watch has shown the status. An older one than the own last write is no news.
-    pub fn seen(&self, key: &RequestKey, seen: Known) {
-        let mut known = self.known();
-        let newer = known.get(key).is_none_or(|known| known.uid != seen.uid || known.version <= seen.version);
-        if newer {
-            known.insert(key.clone(), seen);
+    /// A watch has shown the status, or it was written. One that is older than the own last write is no news.
+    /// Answers whether somebody else has changed it.
+    pub fn seen(&self, key: &RequestKey, seen: Known) -> bool {
+        let mut all = self.known();
+        let Some(known) = all.get(key).filter(|known| known.uid == seen.uid) else {
+            all.insert(key.clone(), seen);
+            return false;
+        };
+        if known.version > seen.version {
+            return false;
         }
+        let changed = known.version < seen.version && known.status != seen.status;
+        all.insert(key.clone(), seen);
+        changed
     }
 
     /// The object is gone.
