@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+/// Why a write was not sent, or was given up: another replica leads, or may soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this replica does not lead")]
+pub struct NotLeader;
+
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiFailure {
@@ -24,7 +29,7 @@ pub enum ApiFailure {
     /// 403 by a ResourceQuota.
     #[error("a ResourceQuota of the namespace is used up")]
     QuotaExceeded,
-    /// 403 or 4xx by an admission policy or webhook.
+    /// Refused by an admission policy or a webhook.
     #[error("an admission policy of the cluster refuses it")]
     Refused,
     /// 422: a field is wrong, or must not change. Its path, never its value.
@@ -42,6 +47,9 @@ pub enum ApiFailure {
     /// Another HTTP status.
     #[error("the API server answered {0}")]
     Status(u16),
+    /// This replica does not lead: nothing was sent, or it was given up. No news for anybody.
+    #[error("this replica does not lead")]
+    NotLeader,
     /// An answer that cannot be read.
     #[error("the API server's answer cannot be read")]
     Garbled,
@@ -51,6 +59,7 @@ impl From<kube::Error> for ApiFailure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::of_status(&status),
+            kube::Error::Service(error) if error.is::<NotLeader>() => Self::NotLeader,
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::Garbled,
             _ => Self::Unreachable,
         }
@@ -61,15 +70,14 @@ impl ApiFailure {
     fn of_status(status: &kube::core::Status) -> Self {
         let causes = status.details.iter().flat_map(|details| &details.causes);
         match status.code {
+            _ if is_denial_of_admission(&status.message) => Self::Refused,
             409 if status.reason == "AlreadyExists" => Self::AlreadyExists,
             409 => Self::Conflict,
             404 => Self::NotFound,
             403 if causes.clone().any(|cause| cause.reason == "NamespaceTerminating") => Self::Terminating,
             403 if status.message.contains("exceeded quota") => Self::QuotaExceeded,
-            // RBAC is the one that names the user and the verb; admission has many voices.
-            403 if status.message.contains("\" cannot ") && !status.message.contains("AdmissionPolicy") => {
-                Self::NotAllowed
-            }
+            // RBAC is the one that names the user and the verb; admission plugins have many voices.
+            403 if status.message.contains("\" cannot ") => Self::NotAllowed,
             403 => Self::Refused,
             422 => Self::Invalid(causes.map(|cause| cause.field.as_str()).next().unwrap_or_default().to_string()),
             429 | 503 => {
@@ -79,6 +87,12 @@ impl ApiFailure {
             code => Self::Status(code),
         }
     }
+}
+
+/// Whether a policy or a webhook speaks: each chooses the code of its refusal itself, 422 if it does not.
+fn is_denial_of_admission(message: &str) -> bool {
+    let of_policy = message.contains("ValidatingAdmissionPolicy '") && message.contains(" denied request");
+    of_policy || (message.contains("admission webhook \"") && message.contains(" denied the request"))
 }
 
 #[cfg(test)]
@@ -97,7 +111,11 @@ mod tests {
         assert_eq!(of(403, "Forbidden", rbac), ApiFailure::NotAllowed);
         assert_eq!(of(403, "Forbidden", "secrets \"x\" is forbidden: exceeded quota: q"), ApiFailure::QuotaExceeded);
         let policy = r#"secrets "x" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: you "a" cannot do"#;
-        assert_eq!(of(403, "Forbidden", policy), ApiFailure::Refused);
+        let webhook = r#"admission webhook "w.example.org" denied the request: no"#;
+        for code in [400, 403, 409, 413, 422] {
+            assert_eq!(of(code, "", policy), ApiFailure::Refused, "{code}");
+            assert_eq!(of(code, "", webhook), ApiFailure::Refused, "{code}");
+        }
         assert_eq!(of(409, "AlreadyExists", ""), ApiFailure::AlreadyExists);
         assert_eq!(of(409, "Conflict", ""), ApiFailure::Conflict);
         assert_eq!(of(500, "", ""), ApiFailure::Status(500));

@@ -10,7 +10,7 @@ use crate::{
         conditions::{ConditionType, Reason},
         events::{EventReason, is_told},
     },
-    core::name::Target,
+    core::name::{RequestKey, Target, Uid},
 };
 
 /// Something to notice.
@@ -24,6 +24,8 @@ pub struct Note {
     pub action: &'static str,
     /// For people.
     pub text: String,
+    /// The Secret it is also told about: whoever uses it need not know the request.
+    pub secret: Option<(Target, Uid)>,
 }
 
 impl Note {
@@ -32,7 +34,7 @@ impl Note {
             EventReason::Adopted | EventReason::Pruned => EventType::Normal,
             EventReason::RevocationPending | EventReason::Revoked => EventType::Warning,
         };
-        Self { severity, reason: reason.as_str().into(), action, text }
+        Self { severity, reason: reason.as_str().into(), action, text, secret: None }
     }
 
     /// A Secret was taken over.
@@ -48,14 +50,19 @@ impl Note {
     }
 
     /// A grace period has begun.
-    pub fn revoking(target: &Target, until: Timestamp) -> Self {
+    pub fn revoking(target: &Target, secret: &Uid, until: Timestamp) -> Self {
         let text = format!("the grant of Secret {target} is gone: it is deleted at {until} unless the grant returns");
-        Self::of(EventReason::RevocationPending, "Revoke", text)
+        Self::revocation(EventReason::RevocationPending, text, target, secret)
     }
 
     /// A Secret was deleted because its grant is gone.
-    pub fn revoked(target: &Target) -> Self {
-        Self::of(EventReason::Revoked, "Revoke", format!("the grant of Secret {target} is gone: deleted"))
+    pub fn revoked(target: &Target, secret: &Uid) -> Self {
+        let text = format!("the grant of Secret {target} is gone: deleted");
+        Self::revocation(EventReason::Revoked, text, target, secret)
+    }
+
+    fn revocation(reason: EventReason, text: String, target: &Target, secret: &Uid) -> Self {
+        Self { secret: Some((target.clone(), secret.clone())), ..Self::of(reason, "Revoke", text) }
     }
 
     /// The event.
@@ -84,20 +91,30 @@ pub fn news(previous: &SecretsDistributionStatus, status: &SecretsDistributionSt
         let known = reason_of(previous, kind).is_some_and(|(_, before, _)| before == reason);
         let quiet = Reason::ALL.iter().any(|known| known.as_str() == reason && !is_told(*known));
         if now == "False" && !known && !quiet {
-            notes.push(Note { severity: EventType::Warning, reason, action, text: message });
+            notes.push(Note { severity: EventType::Warning, reason, action, text: message, secret: None });
         }
     }
     notes
 }
 
-/// What an event is about.
-pub fn regarding(kind: &str, namespace: &str, name: &str, uid: &str) -> ObjectReference {
+/// What an event about a request is about.
+pub fn request(key: &RequestKey, uid: &Uid) -> ObjectReference {
+    let version = format!("{}/v1", crate::api::names::GROUP);
+    reference(&version, "SecretsDistribution", (key.namespace.as_str(), key.name.as_str()), uid)
+}
+
+/// What an event about a Secret is about.
+pub fn secret(target: &Target, uid: &Uid) -> ObjectReference {
+    reference("v1", "Secret", (target.namespace.as_str(), target.name.as_str()), uid)
+}
+
+fn reference(api_version: &str, kind: &str, (namespace, name): (&str, &str), uid: &Uid) -> ObjectReference {
     ObjectReference {
-        api_version: Some(format!("{}/v1", crate::api::names::GROUP)),
+        api_version: Some(api_version.into()),
         kind: Some(kind.into()),
         namespace: Some(namespace.into()),
         name: Some(name.into()),
-        uid: Some(uid.into()),
+        uid: Some(uid.to_string()),
         ..Default::default()
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
@@ -15,7 +16,7 @@ use kube::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::events::{Note, news, regarding};
+use super::events::{self, Note, news};
 use crate::{
     api::{SecretsDistribution, SecretsDistributionStatus, names},
     core::name::{RequestKey, Uid},
@@ -49,13 +50,20 @@ impl Reports {
         Self { client, timeout, recorder, known: Mutex::default() }
     }
 
-    /// A watch has shown the status. An older one than the own last write is no news.
-    pub fn seen(&self, key: &RequestKey, seen: Known) {
-        let mut known = self.known();
-        let newer = known.get(key).is_none_or(|known| known.uid != seen.uid || known.version <= seen.version);
-        if newer {
-            known.insert(key.clone(), seen);
+    /// A watch has shown the status, or it was written. One that is older than the own last write is no news.
+    /// Answers whether somebody else has changed it.
+    pub fn seen(&self, key: &RequestKey, seen: Known) -> bool {
+        let mut all = self.known();
+        let Some(known) = all.get(key).filter(|known| known.uid == seen.uid) else {
+            all.insert(key.clone(), seen);
+            return false;
+        };
+        if known.version > seen.version {
+            return false;
         }
+        let changed = known.version < seen.version && known.status != seen.status;
+        all.insert(key.clone(), seen);
+        changed
     }
 
     /// The object is gone.
@@ -92,18 +100,25 @@ impl Reports {
         Ok(())
     }
 
-    /// An event that cannot be written is not worth a retry of the work it tells of.
     async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
-        let about = regarding("SecretsDistribution", key.namespace.as_str(), key.name.as_str(), uid.as_str());
         for note in notes {
             tracing::info!(request = %key, reason = note.reason, "{}", note.text);
-            let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), &about)).await;
-            if let Some(failure) =
-                published.map(|result| result.err().map(ApiFailure::from)).unwrap_or(Some(ApiFailure::Unreachable))
-            {
-                tracing::warn!(request = %key, reason = note.reason, "event not written: {failure}");
+            self.publish(&note, &events::request(key, uid)).await;
+            if let Some((target, uid)) = &note.secret {
+                self.publish(&note, &events::secret(target, uid)).await;
             }
         }
+    }
+
+    /// An event that cannot be written is not worth a retry of the work it tells of.
+    async fn publish(&self, note: &Note, about: &ObjectReference) {
+        let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), about)).await;
+        let failure = match published {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => ApiFailure::from(error),
+            Err(_) => ApiFailure::Unreachable,
+        };
+        tracing::warn!(about = about.name, reason = note.reason, "event not written: {failure}");
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<RequestKey, Known>> {

@@ -2,8 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod adoption;
+mod costs;
+mod delegation;
 mod deletion;
 mod distribution;
 mod lifecycle;
+mod mount;
 mod ownership;
+mod refused;
 mod rivals;
+mod sources;
+mod status;
