@@ -85,25 +85,31 @@ async fn the_readme_shows_what_it_prints() {
     assert_is_in_the_readme(&stdout(&demo().output().unwrap()));
 }
 
-/// A demo that has told up to a line.
+/// A demo that has told up to a line. It does not outlive the test.
 struct Running {
     child: Child,
     told: Vec<String>,
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Running {
     fn until(mut command: Command, last: &str) -> Self {
-        let mut child = command.spawn().unwrap();
-        let mut told = Vec::new();
-        for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
-            told.push(line.unwrap());
-            if told.last().unwrap().contains(last) {
-                return Self { child, told };
+        let mut running = Self { child: command.spawn().unwrap(), told: Vec::new() };
+        for line in BufReader::new(running.child.stdout.as_mut().unwrap()).lines() {
+            running.told.push(line.unwrap());
+            if running.told.last().unwrap().contains(last) {
+                return running;
             }
         }
         let mut errors = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        panic!("the demo ended before {last:?}:\n{}\n{errors}", told.join("\n"));
+        running.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        panic!("the demo ended before {last:?}:\n{}\n{errors}", running.told.join("\n"));
     }
 
     fn interrupt(mut self) -> Option<i32> {
