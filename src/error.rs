@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+/// Why a write was not sent, or was given up: another replica leads, or may soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this replica does not lead")]
+pub struct NotLeader;
+
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiFailure {
@@ -42,6 +47,9 @@ pub enum ApiFailure {
     /// Another HTTP status.
     #[error("the API server answered {0}")]
     Status(u16),
+    /// This replica does not lead: nothing was sent, or it was given up. No news for anybody.
+    #[error("this replica does not lead")]
+    NotLeader,
     /// An answer that cannot be read.
     #[error("the API server's answer cannot be read")]
     Garbled,
@@ -51,6 +59,7 @@ impl From<kube::Error> for ApiFailure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::of_status(&status),
+            kube::Error::Service(error) if error.is::<NotLeader>() => Self::NotLeader,
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::Garbled,
             _ => Self::Unreachable,
         }

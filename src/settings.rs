@@ -11,6 +11,7 @@ use crate::{
         name::{NamespaceName, SecretName},
         policy::Rate,
     },
+    lease,
     telemetry::{LogFilter, LogFormat},
 };
 
@@ -20,6 +21,9 @@ const PROGRAM: &str = env!("CARGO_PKG_NAME");
 const MIN_KEY_BYTES: usize = 32;
 const MAX_KEY_BYTES: usize = 4096;
 const MAX_WORKERS: usize = 1024;
+
+/// A shorter lease would be lost by every small delay.
+const MIN_LEASE: Duration = Duration::from_secs(2);
 
 const AFTER_HELP: &str = "\
 Cluster: the kubeconfig that KUBECONFIG names (or ~/.kube/config), else the ServiceAccount of the pod.
@@ -77,6 +81,12 @@ pub struct Args {
     #[arg(long, env, value_name = "NAME", default_value = PROGRAM, help_heading = "Identity")]
     service_account: String,
 
+    /// Name of this replica, for which the name of its pod is fit: no two running processes may have the same. One that
+    /// is started again after a crash takes over at once from the one of its name. By default a random one: then it
+    /// waits for the lease to run out.
+    #[arg(long, env = "POD_NAME", value_name = "NAME", help_heading = "Identity")]
+    identity: Option<String>,
+
     /// Value of the annotation that marks a Secret as the operator's. Unowned Secrets that carry it, from the time
     /// before this version, are taken over.
     #[arg(long, env, value_name = "TEXT", default_value = PROGRAM, help_heading = "Identity")]
@@ -111,6 +121,12 @@ pub struct Args {
     /// How long one call of the API server may take before it counts as failed: 10ms to 1h.
     #[arg(long, env, value_name = "DURATION", default_value = "10s", help_heading = "Cluster")]
     api_timeout: String,
+
+    /// Of several replicas one writes, the others wait. How long they wait after the last sign of life of the one that
+    /// writes: 2s to 5m. It stops by itself before that when it cannot reach the API server; a replica that is stopped
+    /// hands over at once.
+    #[arg(long, env, value_name = "DURATION", default_value = "12s", help_heading = "Cluster")]
+    lease_duration: String,
 }
 
 /// What is meant: every value has been checked.
@@ -140,6 +156,10 @@ pub struct Settings {
     pub rate_limit: Rate,
     /// Deadline of a call of the API server.
     pub api_timeout: Duration,
+    /// Name of this replica, if it has one of its own.
+    pub identity: Option<String>,
+    /// How long the lease of the replica that writes lasts.
+    pub lease_duration: Duration,
 }
 
 /// Every setting that is wrong.
@@ -186,6 +206,8 @@ impl TryFrom<Args> for Settings {
         let burst = bad.check("rate_limit_burst", &args.rate_limit_burst, burst);
         let rate_limit = bad.check("rate_limit", &args.rate_limit, |text| rate(text, burst.unwrap_or(1)));
         let api_timeout = bad.check("api_timeout", &args.api_timeout, duration);
+        let identity = bad.check("identity", args.identity.as_deref().unwrap_or_default(), identity);
+        let lease_duration = bad.check("lease_duration", &args.lease_duration, lease_duration);
         let settings = || {
             Some(Self {
                 secrets_path: secrets_path?,
@@ -200,6 +222,8 @@ impl TryFrom<Args> for Settings {
                 workers: workers?,
                 rate_limit: rate_limit.filter(|_| burst.is_some())?,
                 api_timeout: api_timeout?,
+                identity: identity?,
+                lease_duration: lease_duration?,
             })
         };
         settings().ok_or(bad)
@@ -218,10 +242,26 @@ fn directory(text: &str) -> Result<PathBuf, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let bounds = Duration::from_millis(10)..=Duration::from_secs(3600);
-    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    parsed
-        .filter(|duration| bounds.contains(duration))
-        .ok_or_else(|| "must be a duration from 10ms to 1h, such as 500ms, 10s or 2m".into())
+    let within = parse_duration(text).filter(|duration| bounds.contains(duration));
+    within.ok_or_else(|| "must be a duration from 10ms to 1h, such as 500ms, 10s or 2m".into())
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let within = parse_duration(text).filter(|duration| (MIN_LEASE..=lease::MAX_DURATION).contains(duration));
+    within.ok_or_else(|| "must be a duration from 2s to 5m, such as 12s".into())
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok())
+}
+
+/// A pod's name, or none.
+fn identity(text: &str) -> Result<Option<String>, String> {
+    let problem = "must be a name such as that of a pod: at most 253 lower-case letters, digits, '-' and '.'";
+    match text {
+        "" => Ok(None),
+        text => SecretName::parse(text).map(|name| Some(name.to_string())).map_err(|_| problem.into()),
+    }
 }
 
 /// Reads the key. What is not a regular file is not opened: a FIFO would hang the start.

@@ -8,6 +8,9 @@ pub const GROUP: &str = "xlscsde.nhs.uk";
 /// Field manager of every write of a Secret; ownership of fields is judged by this name.
 pub const FIELD_MANAGER: &str = "secrets-distributor";
 
+/// Lease in the operator's own namespace: whose replica writes.
+pub const LEASE: &str = "secrets-distributor";
+
 /// Label on a distributed Secret: the UID of the `SecretsDistribution` it was written for.
 pub const OWNER_UID: &str = "xlscsde.nhs.uk/owner-uid";
 

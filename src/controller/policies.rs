@@ -124,6 +124,7 @@ impl PolicyReports {
 pub async fn report(context: Arc<Context>) {
     loop {
         context.policy_reports.next().await;
+        context.leadership.gained().await;
         let now = Timestamp::now();
         if !context.world().is_ready() {
             sleep(SOON).await;

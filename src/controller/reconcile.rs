@@ -18,7 +18,7 @@ use crate::{
     core::{
         bytes::SecretBytes,
         decide::{Denial, Permit},
-        index::{Origin, SecretState},
+        index::{Origin, SecretState, Stored},
         name::{PolicyName, RequestKey, SourceName, Target},
         outcome::{self, End, Outcome},
         plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
@@ -53,6 +53,9 @@ impl Context {
         let cleared = self.clear_all(&plan, now).await;
         done.iter().for_each(|done| next.merge(done.next));
         next.failed |= cleared.failed;
+        if next.abandoned {
+            return Next { failed: true, ..Next::default() };
+        }
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
         if done.iter().any(|done| done.put_off) {
             return next;
@@ -183,6 +186,15 @@ impl Context {
         }
     }
 
+    /// Tells on the object itself that the operator failed on it.
+    pub(super) async fn report_panic(&self, key: &RequestKey) {
+        let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
+        let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
+        if let Err(failure) = self.reports.report(key, &request.uid, status, Vec::new()).await {
+            tracing::warn!(request = %key, "status not written: {failure}");
+        }
+    }
+
     fn describe(&self, obstacle: &Obstacle, target: &Target) -> (Reason, String) {
         let namespace = &target.namespace;
         match obstacle {
@@ -204,6 +216,7 @@ impl Context {
     fn failed(&self, target: &Target, failure: &ApiFailure) -> Done {
         let (reason, message) = self.judge_failure(target, failure);
         let next = match (reason, failure) {
+            (_, ApiFailure::NotLeader) => Next { abandoned: true, ..Next::default() },
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
             (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
             (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },

@@ -121,6 +121,22 @@ pub fn invalid(
     }
 }
 
+/// The status of a request that the operator failed on by a fault of its own: what it knew before, and that.
+pub fn broken(request: &Request, previous: &SecretsDistributionStatus, now: Timestamp) -> SecretsDistributionStatus {
+    let message = "the operator failed on this request by a fault of its own, which its log tells; it is tried again";
+    let verdict = Verdict { status: "False", reason: Reason::InternalError, message: message.into() };
+    let failed = [ConditionType::Synced, ConditionType::Ready];
+    let is_failed = |condition: &&Condition| failed.iter().any(|kind| kind.as_str() == condition.type_);
+    let kept = previous.conditions.iter().filter(|condition| !is_failed(condition)).cloned();
+    let lookup = previous.conditions.as_slice();
+    let told = failed.map(|kind| verdict.clone().condition(kind, request.generation, lookup, now));
+    SecretsDistributionStatus {
+        observed_generation: Some(request.generation),
+        conditions: kept.chain(told).collect(),
+        ..previous.clone()
+    }
+}
+
 /// A condition before it has a type and times.
 #[derive(Clone, Debug)]
 pub struct Verdict {

@@ -79,9 +79,14 @@ impl World {
     /// that a Secret was written for.
     pub fn open(&mut self, gate: Gate) -> BTreeSet<RequestKey> {
         match self.closed.remove(&gate) && self.is_ready() {
-            true => self.requests.keys().chain(self.secrets.recorded_keys()).cloned().collect(),
+            true => self.every_key(),
             false => BTreeSet::new(),
         }
+    }
+
+    /// Every request, and every one that a Secret was written for, whether it exists or not.
+    pub fn every_key(&self) -> BTreeSet<RequestKey> {
+        self.requests.keys().chain(self.secrets.recorded_keys()).cloned().collect()
     }
 
     /// Whether everything has been read that a decision needs.
