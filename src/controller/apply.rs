@@ -22,7 +22,7 @@ const TRIES: usize = 4;
 /// How a write ended.
 pub enum Written {
     /// The Secret is as it should be; what there is to tell about it.
-    Done(Box<Observed>, Option<Note>),
+    Done(Option<Note>),
     /// What stands there is not ours to touch.
     Conflict(String),
     /// The API server refused, or did not answer.
@@ -58,8 +58,8 @@ impl Context {
 
     async fn create(&self, rendered: &Rendered) -> Result<Written, ApiFailure> {
         let created = self.secrets.create(rendered).await?;
-        self.remember(rendered, &created);
-        Ok(Written::Done(Box::new(created), None))
+        self.remember(rendered, created);
+        Ok(Written::Done(None))
     }
 
     async fn bring_about(&self, rendered: &Rendered, observed: &Observed) -> Result<Written, ApiFailure> {
@@ -72,7 +72,7 @@ impl Context {
             self.world().requests.get(key).is_some_and(|stored| stored.uid() == uid)
         });
         match step {
-            Step::Keep => Ok(Written::Done(Box::new(observed.clone()), None)),
+            Step::Keep => Ok(Written::Done(None)),
             Step::Refuse(why) => Ok(conflict(rendered, why)),
             Step::Change(ownership) => self.change(rendered, observed, ownership).await,
         }
@@ -92,10 +92,9 @@ impl Context {
         if !rendered.is_held(&changed) {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
-        self.remember(rendered, &changed);
+        self.remember(rendered, changed);
         let adopted = matches!(ownership, Ownership::Original | Ownership::Adopted);
-        let note = adopted.then(|| Note::adopted(&target));
-        Ok(Written::Done(Box::new(changed), note))
+        Ok(Written::Done(adopted.then(|| Note::adopted(&target))))
     }
 
     /// A type cannot be changed: a Secret that is ours is deleted and made anew. One that is to be adopted is
@@ -124,8 +123,8 @@ impl Context {
     }
 
     /// Puts our own write into the index at once, so that nothing is done twice before the watch shows it.
-    fn remember(&self, rendered: &Rendered, observed: &Observed) {
-        self.world_mut().secrets.apply(&rendered.permit().target(), observed.clone());
+    fn remember(&self, rendered: &Rendered, observed: Observed) {
+        self.world_mut().secrets.apply(&rendered.permit().target(), observed);
     }
 
     /// Revokes: deletes, or begins the grace period. Answers what there is to tell.
