@@ -3,7 +3,10 @@
 
 mod adoption;
 mod deletion;
+mod destinations;
 mod distribution;
 mod lifecycle;
 mod ownership;
+mod restarts;
+mod revocation;
 mod rivals;
