@@ -20,9 +20,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rbac", &["api"]),
     ("admin", &["api", "core"]),
     ("error", &[]),
-    ("settings", &["api", "core", "telemetry"]),
-    ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "error", "settings"]),
-    ("process", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "settings", "controller"]),
+    ("lease", &["api", "admin", "error"]),
+    ("settings", &["api", "core", "telemetry", "lease"]),
+    ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"]),
+    ("process", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "lease", "settings", "controller"]),
 ];
 
 /// Words that would make a pure module impure: runtimes, clients, clocks, files, the environment.

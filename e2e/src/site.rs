@@ -38,8 +38,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    fn new() -> Result<Self> {
-        let sources = Self { mount: Mount::new()?, files: Mutex::default() };
+    fn new(mount: Mount) -> Result<Self> {
+        let sources = Self { mount, files: Mutex::default() };
         sources.set(&[("Always", b"there")])?;
         Ok(sources)
     }
@@ -71,7 +71,7 @@ impl Site {
     pub async fn start() -> Result<Self> {
         let cluster = ControlPlane::start().await?;
         cluster.install().await?;
-        let sources = Sources::new()?;
+        let sources = Sources::new(cluster.mount()?)?;
         let operator = run_operator(&cluster, &sources).await?;
         Ok(Self { cluster, sources, operator: Mutex::new(operator) })
     }

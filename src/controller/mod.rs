@@ -2,6 +2,8 @@
 
 mod apply;
 mod events;
+mod freshness;
+mod lanes;
 mod namespaces;
 mod policies;
 mod queue;
@@ -16,15 +18,25 @@ use std::{
     time::Duration,
 };
 
+use governor::clock::MonotonicClock;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::{namespaces::Namespaces, policies::PolicyReports, queue::Queue, report::Reports, secret_api::SecretApi};
+use self::{
+    freshness::Freshness,
+    namespaces::Namespaces,
+    policies::PolicyReports,
+    queue::{Priority, Queue},
+    report::Reports,
+    secret_api::SecretApi,
+};
 use crate::{
     admin::Gates,
-    core::{index::World, name::RequestKey, render::Seal},
+    core::{index::World, name::RequestKey, policy::Rate, render::Seal},
+    lease::Leadership,
+    limits::Limits,
     settings::Settings,
     source::Folder,
 };
@@ -38,17 +50,29 @@ pub struct Context {
     secrets: SecretApi,
     reports: Reports,
     policy_reports: PolicyReports,
+    freshness: Freshness,
+    limits: Limits,
+    default_rate: Rate,
     namespaces: Namespaces,
     gates: Gates,
+    leadership: Leadership,
     client: Client,
     service_account: String,
 }
 
-/// Runs the controller until `shutdown`; what is in hand then is finished.
-pub async fn run(client: Client, settings: Settings, gates: Gates, shutdown: CancellationToken) {
-    let context = Arc::new(Context::new(client, &settings, gates));
+/// Runs the controller until `shutdown`; what is in hand then is finished. `client` writes only while `leadership`
+/// lasts; what is watched is watched by a standby as well.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    gates: Gates,
+    leadership: Leadership,
+    shutdown: CancellationToken,
+) {
+    let context = Arc::new(Context::new(client, &settings, gates, leadership));
     let mut tasks = JoinSet::new();
     watch::spawn(&context, &settings, &mut tasks, &shutdown);
+    tasks.spawn(watch::until(shutdown.clone(), take_over(context.clone())));
     for _ in 0..settings.workers {
         tasks.spawn(work(context.clone(), shutdown.clone()));
     }
@@ -66,7 +90,7 @@ async fn work(context: Arc<Context>, shutdown: CancellationToken) {
         let key = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            key = context.queue.next() => key,
+            key = context.next() => key,
         };
         let (this, at) = (context.clone(), key.clone());
         // In a task of its own, so that a panic harms this key alone.
@@ -81,28 +105,60 @@ async fn work(context: Arc<Context>, shutdown: CancellationToken) {
     }
 }
 
+/// Looks at every request when this replica begins to lead: what the one before it had in hand is not known.
+async fn take_over(context: Arc<Context>) {
+    loop {
+        context.leadership.gained().await;
+        context.limits.restart();
+        context.policy_reports.counts_changed();
+        let every = context.world().every_key();
+        context.queue.add(every, Priority::Retry);
+        context.leadership.lost().await;
+    }
+}
+
 /// When a key comes back by itself.
 #[derive(Clone, Copy, Debug, Default)]
 struct Next {
     at: Option<Timestamp>,
     after: Option<Duration>,
+    /// Its turn at the rate limit.
+    turn: Option<Duration>,
     failed: bool,
+    /// This replica does not lead any more: nothing is to be said about the work, which another one does.
+    abandoned: bool,
 }
 
 impl Context {
-    fn new(client: Client, settings: &Settings, gates: Gates) -> Self {
+    fn new(client: Client, settings: &Settings, gates: Gates, leadership: Leadership) -> Self {
         Self {
             world: RwLock::new(World::new(settings.namespace.clone())),
-            queue: Queue::default(),
+            queue: Queue::new(settings.workers),
             folder: Folder::new(settings.secrets_path.clone()),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
             secrets: SecretApi::new(client.clone(), settings.api_timeout),
             reports: Reports::new(client.clone(), settings.api_timeout),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
+            limits: Limits::new(MonotonicClock),
+            default_rate: settings.rate_limit,
+            freshness: Freshness::new(client.clone(), settings.api_timeout),
             namespaces: Namespaces::default(),
             gates,
+            leadership,
             client,
             service_account: format!("{}:{}", settings.namespace, settings.service_account),
+        }
+    }
+
+    /// The next key; none while another replica leads.
+    async fn next(&self) -> RequestKey {
+        loop {
+            self.leadership.gained().await;
+            tokio::select! {
+                biased;
+                () = self.leadership.lost() => {}
+                key = self.queue.next() => return key,
+            }
         }
     }
 
@@ -114,8 +170,14 @@ impl Context {
         let until = next.at.map(|at| at.duration_since(Timestamp::now()).unsigned_abs());
         // A little late rather than a little early: at the instant itself the answer has just changed.
         let until = until.map(|wait| wait + Duration::from_millis(5));
-        for wait in until.into_iter().chain(next.after) {
-            self.queue.add_after(key.clone(), wait);
+        if let Some(wait) = until {
+            self.queue.add_after(key.clone(), wait, Priority::Revocation);
+        }
+        if let Some(wait) = next.turn {
+            self.queue.add_after(key.clone(), wait, Priority::Change);
+        }
+        if let Some(wait) = next.after {
+            self.queue.add_after(key.clone(), wait, Priority::Retry);
         }
     }
 
@@ -134,6 +196,8 @@ impl Next {
         let soonest = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         self.at = self.at.into_iter().chain(other.at).min();
         self.after = soonest(self.after, other.after);
+        self.turn = soonest(self.turn, other.turn);
         self.failed |= other.failed;
+        self.abandoned |= other.abandoned;
     }
 }

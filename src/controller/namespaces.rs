@@ -19,7 +19,7 @@ use kube::{
 };
 use tokio::{sync::Notify, sync::Semaphore, task::AbortHandle, time::sleep};
 
-use super::Context;
+use super::{Context, queue::Priority};
 use crate::{
     api::names,
     core::{
@@ -116,7 +116,7 @@ async fn follow(context: Arc<Context>, namespace: NamespaceName, recheck: Arc<No
             let mut world = context.world_mut();
             let wanted = world.requests.claims_in(&namespace).next().is_some();
             asleep.store(!wanted, Ordering::Release);
-            context.queue.add(world.set_delegation(&namespace, Delegation::Refused));
+            context.queue.add(world.set_delegation(&namespace, Delegation::Refused), Priority::Change);
             wanted
         };
         match wanted {
@@ -189,7 +189,7 @@ fn take_in(
             touched
         }
     };
-    context.queue.add(touched);
+    context.queue.add(touched, Priority::Change);
 }
 
 fn parse(namespace: &NamespaceName, secret: PartialObjectMeta<Secret>) -> Option<(Target, Observed)> {

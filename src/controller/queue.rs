@@ -1,7 +1,8 @@
 //! The work queue: every key is in it at most once, is never worked on twice at a time, and can be due later.
+//! It is fair: namespaces take turns, however much each has to do.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,47 +12,67 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::lanes::Lanes;
 use crate::core::{backoff, name::RequestKey};
 
+/// Why there is work to do: the more urgent goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// A grant is gone. It goes before all other work, of all namespaces.
+    Revocation,
+    /// A source has changed.
+    Rotation,
+    /// A request, a policy, a namespace or a Secret has changed.
+    Change,
+    /// Something is tried again, or looked at again.
+    Retry,
+}
+
 /// Keys that are due, and keys that will be.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    due: VecDeque<RequestKey>,
-    queued: HashSet<RequestKey>,
-    /// Keys being worked on; true if the key came in again meanwhile.
-    running: HashMap<RequestKey, bool>,
-    later: BTreeSet<(Instant, RequestKey)>,
+    due: Lanes,
+    /// Keys being worked on; and how urgent they are if they came in again meanwhile.
+    running: HashMap<RequestKey, Option<Priority>>,
+    later: BTreeSet<(Instant, RequestKey, Priority)>,
     /// The one instant for which a key waits; a nearer one replaces it.
-    waiting: HashMap<RequestKey, Instant>,
+    waiting: HashMap<RequestKey, (Instant, Priority)>,
     failures: HashMap<RequestKey, u32>,
 }
 
 impl Queue {
+    /// An empty queue for `workers` workers, of which one namespace never holds all.
+    pub fn new(workers: usize) -> Self {
+        let due = Lanes::new(workers.saturating_sub(1 + workers / 8));
+        let (running, later, waiting, failures) = Default::default();
+        Self { state: Mutex::new(State { due, running, later, waiting, failures }), changed: Notify::new() }
+    }
+
     /// Adds keys that are due now.
-    pub fn add(&self, keys: impl IntoIterator<Item = RequestKey>) {
+    pub fn add(&self, keys: impl IntoIterator<Item = RequestKey>, priority: Priority) {
         let mut state = self.lock();
-        keys.into_iter().for_each(|key| state.add(key));
+        keys.into_iter().for_each(|key| state.add(key, priority));
         drop(state);
         self.changed.notify_one();
     }
 
     /// Adds a key that is due after `delay`, unless it is due sooner already.
-    pub fn add_after(&self, key: RequestKey, delay: Duration) {
+    pub fn add_after(&self, key: RequestKey, delay: Duration, priority: Priority) {
         let due = Instant::now() + delay;
         let mut state = self.lock();
-        if state.waiting.get(&key).is_some_and(|known| *known <= due) {
+        if state.waiting.get(&key).is_some_and(|(known, _)| *known <= due) {
             return;
         }
-        if let Some(known) = state.waiting.insert(key.clone(), due) {
-            state.later.remove(&(known, key.clone()));
+        if let Some((known, priority)) = state.waiting.insert(key.clone(), (due, priority)) {
+            state.later.remove(&(known, key.clone(), priority));
         }
-        state.later.insert((due, key));
+        state.later.insert((due, key, priority));
         drop(state);
         self.changed.notify_one();
     }
@@ -64,7 +85,7 @@ impl Queue {
             *failures = failures.saturating_add(1);
             *failures
         };
-        self.add_after(key, backoff::delay(failures, jitter()));
+        self.add_after(key, backoff::delay(failures, jitter()), Priority::Retry);
     }
 
     /// The work for a key did not fail: its next failure starts with the shortest delay.
@@ -80,12 +101,11 @@ impl Queue {
                 let mut state = self.lock();
                 state.promote(Instant::now());
                 if let Some(key) = state.take() {
-                    if !state.due.is_empty() {
-                        self.changed.notify_one();
-                    }
+                    // Whoever waits beside us: there may be more.
+                    self.changed.notify_one();
                     return key;
                 }
-                state.later.first().map(|(due, _)| *due)
+                state.later.first().map(|(due, ..)| *due)
             };
             match wake_at {
                 Some(due) => tokio::select! { () = changed => {}, () = sleep_until(due) => {} },
@@ -97,8 +117,9 @@ impl Queue {
     /// The work for a key is over. If the key came in again meanwhile, it is due again.
     pub fn done(&self, key: &RequestKey) {
         let mut state = self.lock();
-        if state.running.remove(key) == Some(true) {
-            state.add(key.clone());
+        state.due.finished(&key.namespace);
+        if let Some(Some(priority)) = state.running.remove(key) {
+            state.add(key.clone(), priority);
         }
         drop(state);
         self.changed.notify_one();
@@ -110,27 +131,25 @@ impl Queue {
 }
 
 impl State {
-    fn add(&mut self, key: RequestKey) {
-        if let Some(again) = self.running.get_mut(&key) {
-            *again = true;
-        } else if self.queued.insert(key.clone()) {
-            self.due.push_back(key);
+    fn add(&mut self, key: RequestKey, priority: Priority) {
+        match self.running.get_mut(&key) {
+            Some(again) => *again = Some(again.map_or(priority, |known| known.min(priority))),
+            None => self.due.add(key, priority),
         }
     }
 
     fn promote(&mut self, now: Instant) {
-        while self.later.first().is_some_and(|(due, _)| *due <= now) {
-            if let Some((_, key)) = self.later.pop_first() {
+        while self.later.first().is_some_and(|(due, ..)| *due <= now) {
+            if let Some((_, key, priority)) = self.later.pop_first() {
                 self.waiting.remove(&key);
-                self.add(key);
+                self.add(key, priority);
             }
         }
     }
 
     fn take(&mut self) -> Option<RequestKey> {
-        let key = self.due.pop_front()?;
-        self.queued.remove(&key);
-        self.running.insert(key.clone(), false);
+        let key = self.due.take()?;
+        self.running.insert(key.clone(), None);
         Some(key)
     }
 }
@@ -157,10 +176,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_queued_once_and_never_worked_on_twice_at_a_time() {
-        let queue = Queue::default();
-        queue.add([key("a"), key("a"), key("b")]);
+        let queue = Queue::new(16);
+        queue.add([key("a"), key("a"), key("b")], Priority::Change);
         assert_eq!(next_now(&queue).await, Some(key("a")));
-        queue.add([key("a")]);
+        queue.add([key("a")], Priority::Change);
         assert_eq!(next_now(&queue).await, Some(key("b")));
         assert_eq!(next_now(&queue).await, None, "a is being worked on");
         queue.done(&key("a"));
@@ -171,11 +190,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_later_key_is_due_at_the_nearest_of_its_instants() {
-        let queue = Queue::default();
+        let queue = Queue::new(16);
         let start = Instant::now();
-        queue.add_after(key("a"), Duration::from_secs(60));
-        queue.add_after(key("a"), Duration::from_secs(5));
-        queue.add_after(key("a"), Duration::from_secs(90));
+        queue.add_after(key("a"), Duration::from_secs(60), Priority::Retry);
+        queue.add_after(key("a"), Duration::from_secs(5), Priority::Retry);
+        queue.add_after(key("a"), Duration::from_secs(90), Priority::Retry);
         assert_eq!(queue.next().await, key("a"));
         assert_eq!(start.elapsed().as_secs(), 5);
         queue.done(&key("a"));
@@ -184,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_in_a_row_wait_longer_and_a_success_ends_the_row() {
-        let queue = Queue::default();
+        let queue = Queue::new(16);
         let mut waits = Vec::new();
         for round in 0..6 {
             if round == 5 {

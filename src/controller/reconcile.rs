@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Context, Next,
@@ -39,6 +39,9 @@ const CONFLICT_RETRY: Duration = Duration::from_secs(10);
 /// How soon a write is tried again that a quota or an admission policy refused.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
+/// How soon a write is planned anew whose policies have changed since it was planned.
+const OUTDATED_RETRY: Duration = Duration::from_millis(200);
+
 impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
     pub(super) async fn reconcile(&self, key: &RequestKey) -> Next {
@@ -50,8 +53,12 @@ impl Context {
         let cleared = self.clear_all(&plan, now).await;
         done.iter().for_each(|done| next.merge(done.next));
         next.failed |= cleared.failed;
+        if next.abandoned {
+            return Next { failed: true, ..Next::default() };
+        }
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
-        let outcomes = done.into_iter().filter_map(|done| self.outcome(&plan.subject, done)).collect();
+        let settled = plan.is_complete() && !done.iter().any(|done| done.put_off);
+        let outcomes = settled.then(|| done.into_iter().filter_map(|done| self.outcome(&plan.subject, done)).collect());
         next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
         next
     }
@@ -123,6 +130,12 @@ impl Context {
                 let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
             }
+            Written::Throttled(wait) => {
+                let until =
+                    SignedDuration::try_from(wait).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+                let next = Next { turn: Some(wait), ..Next::default() };
+                Done { next, ..Done::of(&target, End::Throttled(until.unwrap_or(Timestamp::MAX))) }
+            }
             Written::Failed(failure) => self.failed(&target, &failure),
         }
     }
@@ -149,12 +162,13 @@ impl Context {
         cleared
     }
 
-    /// Tells what was done, and writes the status unless something could not be looked at yet.
+    /// Tells what was done, and writes the status unless the outcome is open: something could not be looked at
+    /// yet, or has changed meanwhile.
     async fn report(
         &self,
         key: &RequestKey,
         plan: &Plan,
-        outcomes: Vec<Outcome>,
+        outcomes: Option<Vec<Outcome>>,
         notes: Vec<Note>,
         now: Timestamp,
     ) -> Result<(), ApiFailure> {
@@ -164,8 +178,9 @@ impl Context {
             Subject::Invalid { uid, generation, problem } => {
                 (uid, Some(outcome::invalid(*generation, &problem.to_string(), &previous, now)))
             }
-            Subject::Live(request) if !plan.is_complete() => (&request.uid, None),
-            Subject::Live(request) => (&request.uid, Some(outcome::status(request, &outcomes, &previous, now))),
+            Subject::Live(request) => {
+                (&request.uid, outcomes.map(|outcomes| outcome::status(request, &outcomes, &previous, now)))
+            }
         };
         match self.reports.report(key, uid, status, notes).await {
             Err(ApiFailure::NotFound) => Ok(()),
@@ -194,12 +209,16 @@ impl Context {
     fn failed(&self, target: &Target, failure: &ApiFailure) -> Done {
         let (reason, message) = self.judge_failure(target, failure);
         let next = match (reason, failure) {
+            (_, ApiFailure::NotLeader) => Next { abandoned: true, ..Next::default() },
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
             (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
+            (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },
         };
-        Done { next, ..Done::held(target, reason, message) }
+        // What was planned for is not there any more: it is planned anew before anything is said.
+        let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
+        Done { next, put_off, ..Done::held(target, reason, message) }
     }
 }
 
@@ -210,13 +229,16 @@ struct Done {
     granted_by: Vec<PolicyName>,
     /// Whether the tenant learns of it: not of a namespace that is only selected and not granted.
     shown: bool,
+    /// It is planned anew at once, and nothing is worth saying until then.
+    put_off: bool,
     note: Option<Note>,
     next: Next,
 }
 
 impl Done {
     fn of(target: &Target, end: End) -> Self {
-        Self { target: target.clone(), end, granted_by: Vec::new(), shown: true, note: None, next: Next::default() }
+        let (granted_by, note, next) = (Vec::new(), None, Next::default());
+        Self { target: target.clone(), end, granted_by, shown: true, put_off: false, note, next }
     }
 
     fn held(target: &Target, reason: Reason, message: String) -> Self {

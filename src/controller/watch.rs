@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, future::Future, pin::pin, sync::Arc};
 
 use futures::{Stream, StreamExt};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use kube::{
     Api, ResourceExt,
@@ -14,7 +15,7 @@ use kube::{
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, namespaces::describe, policies, report::Known};
+use super::{Context, namespaces::describe, policies, queue::Priority, report::Known};
 use crate::{
     api::{DistributionPolicy, SecretsDistribution},
     core::{
@@ -55,7 +56,8 @@ pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()
     });
 }
 
-async fn until(shutdown: CancellationToken, work: impl Future<Output = ()> + Send) {
+/// The work, unless `shutdown` comes first.
+pub async fn until(shutdown: CancellationToken, work: impl Future<Output = ()> + Send) {
     tokio::select! { () = shutdown.cancelled() => {}, () = work => {} }
 }
 
@@ -100,7 +102,7 @@ async fn follow<K>(
             }
         };
         failures = 0;
-        context.queue.add(touched);
+        context.enqueue(touched);
     }
 }
 
@@ -277,7 +279,7 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
             Change::Sources(sources) => {
                 tracing::info!(sources = sources.len(), "sources changed");
                 let touched = context.world().using(&sources);
-                context.queue.add(touched);
+                context.queue.add(touched, Priority::Rotation);
             }
             Change::Mount(state) => {
                 match &state {
@@ -285,13 +287,24 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
                     Err(error) => context.gates.close("sources", error.to_string()),
                 }
                 let every: Vec<_> = context.world().requests.keys().cloned().collect();
-                context.queue.add(every);
+                context.queue.add(every, Priority::Retry);
             }
         }
     }
 }
 
 impl Context {
+    /// Queues requests that a change in the cluster touches; those that it revokes go first.
+    fn enqueue(&self, touched: BTreeSet<RequestKey>) {
+        let now = Timestamp::now();
+        let (revoked, changed): (Vec<_>, Vec<_>) = {
+            let world = self.world();
+            touched.into_iter().partition(|key| world.plan(key, now).is_some_and(|plan| plan.revokes()))
+        };
+        self.queue.add(revoked, Priority::Revocation);
+        self.queue.add(changed, Priority::Change);
+    }
+
     /// A request came or changed: of the namespaces it wants to write into nothing is said that may be outdated.
     fn wake_destinations(&self, key: &RequestKey) {
         let undelegated = self.world().undelegated_destinations(key);

@@ -5,8 +5,10 @@
 
 pub mod backoff;
 pub mod bytes;
+pub mod cases;
 pub mod content;
 pub mod decide;
+pub mod explain;
 pub mod glob;
 pub mod index;
 pub mod invalid;

@@ -41,6 +41,8 @@ pub enum End {
     Synced,
     /// Granted, but not written: the reason is one of `Synced`'s.
     Held(Reason, String),
+    /// Granted, and written once it is its turn.
+    Throttled(Timestamp),
     /// Not granted, and nothing of ours is there.
     Denied(Denial),
     /// The grant is gone: the Secret is deleted at that time.
@@ -53,7 +55,7 @@ impl End {
     fn denial(&self) -> Option<&Denial> {
         match self {
             Self::Denied(denial) | Self::Revoking(denial, _) | Self::Retained(denial) => Some(denial),
-            Self::Synced | Self::Held(..) => None,
+            Self::Synced | Self::Held(..) | Self::Throttled(_) => None,
         }
     }
 }
@@ -71,9 +73,14 @@ pub fn status(
     let lookup = previous.conditions.as_slice();
     let stamp = |verdict: Verdict, kind| verdict.condition(kind, request.generation, lookup, now);
     let retry_at = outcomes.iter().filter_map(|outcome| match outcome.end {
-        End::Revoking(_, until) => Some(until),
+        End::Revoking(_, until) | End::Throttled(until) => Some(until),
         _ => None,
     });
+    let retry_at = retry_at.min().map(Time);
+    // One word for each time of throttling: that its turn has moved is not worth another write.
+    let goes_on =
+        |condition: &Condition| condition.reason == Reason::Throttled.as_str() && synced.reason == Reason::Throttled;
+    let retry_at = if lookup.iter().any(goes_on) { previous.retry_at.clone() } else { retry_at };
     SecretsDistributionStatus {
         observed_generation: Some(request.generation),
         conditions: vec![
@@ -87,7 +94,7 @@ pub fn status(
         targets_synced: Some(count(outcomes, |outcome| outcome.end == End::Synced)),
         decisions: decisions(request, outcomes),
         last_sync_time: outcomes.iter().filter_map(|outcome| outcome.written).max().map(Time),
-        retry_at: retry_at.min().map(Time),
+        retry_at,
     }
 }
 
@@ -159,6 +166,7 @@ fn permitted(request: &Request, outcomes: &[Outcome]) -> Verdict {
 fn synced(request: &Request, outcomes: &[Outcome]) -> Verdict {
     let held = outcomes.iter().filter_map(|outcome| match &outcome.end {
         End::Held(reason, message) => Some((*reason, message.clone())),
+        End::Throttled(_) => Some((Reason::Throttled, throttled(&outcome.target))),
         End::Revoking(_, until) => {
             let message = format!(
                 "the grant of {} is gone: the Secret is deleted at {until} unless the grant returns",
@@ -182,6 +190,13 @@ fn synced(request: &Request, outcomes: &[Outcome]) -> Verdict {
         _ => format!("Secret {} is as it should be in {} namespaces", request.secret_name, outcomes.len()),
     };
     Verdict { status: "True", reason: Reason::UpToDate, message }
+}
+
+fn throttled(target: &Target) -> String {
+    format!(
+        "the rate limit of namespace {} is used up: Secret {target} is written when it is its turn",
+        target.namespace
+    )
 }
 
 fn ready(permitted: &Verdict, synced: &Verdict) -> Verdict {
@@ -209,6 +224,7 @@ fn target(outcome: &Outcome) -> TargetStatus {
     let (state, reason, message) = match &outcome.end {
         End::Synced => (TargetState::Synced, None, None),
         End::Held(Reason::Suspended, message) => (TargetState::Pending, Some(Reason::Suspended), Some(message.clone())),
+        End::Throttled(_) => (TargetState::Pending, Some(Reason::Throttled), None),
         End::Held(reason, message) => (TargetState::Failed, Some(*reason), Some(message.clone())),
         End::Denied(denial) => (TargetState::Denied, Some(denial.leading()), None),
         End::Revoking(..) => (TargetState::Pending, Some(Reason::RevocationPending), None),

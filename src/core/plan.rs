@@ -127,6 +127,7 @@ impl World {
             _ => (Vec::new(), None),
         };
         let leftovers = self.plan_leftovers(key, &subject, now);
+        let changes = changes.into_iter().chain(self.leftover_changes(key, &subject, now));
         let revocations =
             targets.iter().filter_map(TargetPlan::revoking).chain(leftovers.iter().filter_map(|l| l.revoking()));
         let wake_at = revocations.filter_map(Revoking::until).chain(changes).min();
@@ -215,6 +216,13 @@ impl World {
             .collect()
     }
 
+    /// When the grants may change of what a suspended request has left behind: it is kept as long as it is granted.
+    fn leftover_changes(&self, key: &RequestKey, subject: &Subject, now: Timestamp) -> Option<Timestamp> {
+        let suspended = matches!(subject, Subject::Live(request) if request.suspend);
+        let targets = self.secrets.recorded_for(key).filter(|_| suspended).map(|(target, _)| target);
+        targets.filter_map(|target| self.next_change(&target.namespace, now)).min()
+    }
+
     fn fate(
         &self,
         key: &RequestKey,
@@ -271,6 +279,12 @@ fn is_orphan(observed: &Observed, key: &RequestKey, target: &Target) -> bool {
 }
 
 impl Plan {
+    /// Whether a grant is gone of something that was written.
+    pub fn revokes(&self) -> bool {
+        self.targets.iter().filter_map(TargetPlan::revoking).next().is_some()
+            || self.leftovers.iter().any(|leftover| matches!(leftover.fate, Fate::Revoke(_)))
+    }
+
     /// Whether every destination has been looked at, so that a status can be written.
     pub fn is_complete(&self) -> bool {
         let unknown =
