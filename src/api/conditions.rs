@@ -109,6 +109,8 @@ reasons! {
     WriteRefused,
     /// Synced=False: the API server could not be reached or failed; retried with backoff.
     ApiError,
+    /// Synced=False: the operator failed on this request by a fault of its own, told in its log; retried with backoff.
+    InternalError,
     /// Synced=False: nothing is written, because the request is not permitted.
     NotPermitted,
     /// Permitted=True: policies grant every mapping in every destination.

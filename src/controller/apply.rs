@@ -182,11 +182,11 @@ impl Context {
             Revoking::Mark { until } => {
                 let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await?;
                 self.world_mut().secrets.apply(target, marked);
-                Ok(Some(Note::revoking(target, until)))
+                Ok(Some(Note::revoking(target, &observed.uid, until)))
             }
             Revoking::Delete => {
                 self.remove(target, observed).await?;
-                Ok(Some(Note::revoked(target)))
+                Ok(Some(Note::revoked(target, &observed.uid)))
             }
         }
     }

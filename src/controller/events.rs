@@ -6,7 +6,7 @@ use kube::runtime::events::{Event, EventType};
 
 use crate::{
     api::{SecretsDistributionStatus, conditions::ConditionType},
-    core::name::Target,
+    core::name::{RequestKey, Target, Uid},
 };
 
 /// Something to notice.
@@ -20,11 +20,13 @@ pub struct Note {
     pub action: &'static str,
     /// For people.
     pub text: String,
+    /// The Secret it is also told about: whoever uses it need not know the request.
+    pub secret: Option<(Target, Uid)>,
 }
 
 impl Note {
     fn normal(reason: &str, action: &'static str, text: String) -> Self {
-        Self { severity: EventType::Normal, reason: reason.into(), action, text }
+        Self { severity: EventType::Normal, reason: reason.into(), action, text, secret: None }
     }
 
     /// A Secret was taken over.
@@ -38,15 +40,19 @@ impl Note {
     }
 
     /// A grace period has begun.
-    pub fn revoking(target: &Target, until: Timestamp) -> Self {
+    pub fn revoking(target: &Target, secret: &Uid, until: Timestamp) -> Self {
         let text = format!("the grant of Secret {target} is gone: it is deleted at {until} unless the grant returns");
-        Self { severity: EventType::Warning, reason: "RevocationPending".into(), action: "Revoke", text }
+        Self::revocation("RevocationPending", text, target, secret)
     }
 
     /// A Secret was deleted because its grant is gone.
-    pub fn revoked(target: &Target) -> Self {
-        let text = format!("the grant of Secret {target} is gone: deleted");
-        Self { severity: EventType::Warning, reason: "Revoked".into(), action: "Revoke", text }
+    pub fn revoked(target: &Target, secret: &Uid) -> Self {
+        Self::revocation("Revoked", format!("the grant of Secret {target} is gone: deleted"), target, secret)
+    }
+
+    fn revocation(reason: &str, text: String, target: &Target, secret: &Uid) -> Self {
+        let secret = Some((target.clone(), secret.clone()));
+        Self { severity: EventType::Warning, reason: reason.into(), action: "Revoke", text, secret }
     }
 
     /// The event.
@@ -75,20 +81,30 @@ pub fn news(previous: &SecretsDistributionStatus, status: &SecretsDistributionSt
         let known = reason_of(previous, kind).is_some_and(|(_, before, _)| before == reason);
         let told_elsewhere = ["NotPermitted", "RevocationPending", "Suspended"].contains(&reason.as_str());
         if now == "False" && !known && !told_elsewhere {
-            notes.push(Note { severity: EventType::Warning, reason, action, text: message });
+            notes.push(Note { severity: EventType::Warning, reason, action, text: message, secret: None });
         }
     }
     notes
 }
 
-/// What an event is about.
-pub fn regarding(kind: &str, namespace: &str, name: &str, uid: &str) -> ObjectReference {
+/// What an event about a request is about.
+pub fn request(key: &RequestKey, uid: &Uid) -> ObjectReference {
+    let version = format!("{}/v1", crate::api::names::GROUP);
+    reference(&version, "SecretsDistribution", (key.namespace.as_str(), key.name.as_str()), uid)
+}
+
+/// What an event about a Secret is about.
+pub fn secret(target: &Target, uid: &Uid) -> ObjectReference {
+    reference("v1", "Secret", (target.namespace.as_str(), target.name.as_str()), uid)
+}
+
+fn reference(api_version: &str, kind: &str, (namespace, name): (&str, &str), uid: &Uid) -> ObjectReference {
     ObjectReference {
-        api_version: Some(format!("{}/v1", crate::api::names::GROUP)),
+        api_version: Some(api_version.into()),
         kind: Some(kind.into()),
         namespace: Some(namespace.into()),
         name: Some(name.into()),
-        uid: Some(uid.into()),
+        uid: Some(uid.to_string()),
         ..Default::default()
     }
 }

@@ -14,6 +14,7 @@ mod secret_body;
 mod watch;
 
 use std::{
+    future::Future,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
@@ -93,16 +94,25 @@ async fn work(context: Arc<Context>, shutdown: CancellationToken) {
             key = context.next() => key,
         };
         let (this, at) = (context.clone(), key.clone());
-        // In a task of its own, so that a panic harms this key alone.
-        match tokio::spawn(async move { this.reconcile(&at).await }).await {
+        match attempt(async move { this.reconcile(&at).await }).await {
             Ok(next) => context.schedule(&key, next),
-            Err(_) => {
+            Err(Panicked) => {
                 tracing::error!(request = %key, "reconcile panicked; retried with backoff");
                 context.queue.add_failed(key.clone());
+                context.report_panic(&key).await;
             }
         }
         context.queue.done(&key);
     }
+}
+
+/// A reconcile that panicked. What it said is dropped: it may hold content.
+#[derive(Debug, PartialEq, Eq)]
+struct Panicked;
+
+/// Runs one piece of work in a task of its own, so that a panic in it harms nothing else.
+async fn attempt<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Panicked> {
+    tokio::spawn(work).await.map_err(|_| Panicked)
 }
 
 /// Looks at every request when this replica begins to lead: what the one before it had in hand is not known.
@@ -199,5 +209,17 @@ impl Next {
         self.turn = soonest(self.turn, other.turn);
         self.failed |= other.failed;
         self.abandoned |= other.abandoned;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_and_what_it_said_is_dropped() {
+        let outcome = attempt(async { panic!("hunter2") as u8 }).await;
+        assert_eq!(outcome, Err(Panicked));
+        assert_eq!(attempt(async { 7 }).await, Ok(7));
     }
 }

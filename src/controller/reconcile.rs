@@ -18,7 +18,7 @@ use crate::{
     core::{
         bytes::SecretBytes,
         decide::{Denial, Permit},
-        index::{Origin, SecretState},
+        index::{Origin, SecretState, Stored},
         name::{PolicyName, RequestKey, SourceName, Target},
         outcome::{self, End, Outcome},
         plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
@@ -185,6 +185,15 @@ impl Context {
         match self.reports.report(key, uid, status, notes).await {
             Err(ApiFailure::NotFound) => Ok(()),
             other => other.inspect_err(|failure| tracing::warn!(request = %key, "status not written: {failure}")),
+        }
+    }
+
+    /// Tells on the object itself that the operator failed on it.
+    pub(super) async fn report_panic(&self, key: &RequestKey) {
+        let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
+        let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
+        if let Err(failure) = self.reports.report(key, &request.uid, status, Vec::new()).await {
+            tracing::warn!(request = %key, "status not written: {failure}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
@@ -15,7 +16,7 @@ use kube::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::events::{Note, news, regarding};
+use super::events::{self, Note, news};
 use crate::{
     api::{SecretsDistribution, SecretsDistributionStatus, names},
     core::name::{RequestKey, Uid},
@@ -104,18 +105,25 @@ impl Reports {
         Ok(news)
     }
 
-    /// An event that cannot be written is not worth a retry of the work it tells of.
     async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
-        let about = regarding("SecretsDistribution", key.namespace.as_str(), key.name.as_str(), uid.as_str());
         for note in notes {
             tracing::info!(request = %key, reason = note.reason, "{}", note.text);
-            let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), &about)).await;
-            if let Some(failure) =
-                published.map(|result| result.err().map(ApiFailure::from)).unwrap_or(Some(ApiFailure::Unreachable))
-            {
-                tracing::warn!(request = %key, reason = note.reason, "event not written: {failure}");
+            self.publish(&note, &events::request(key, uid)).await;
+            if let Some((target, uid)) = &note.secret {
+                self.publish(&note, &events::secret(target, uid)).await;
             }
         }
+    }
+
+    /// An event that cannot be written is not worth a retry of the work it tells of.
+    async fn publish(&self, note: &Note, about: &ObjectReference) {
+        let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), about)).await;
+        let failure = match published {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => ApiFailure::from(error),
+            Err(_) => ApiFailure::Unreachable,
+        };
+        tracing::warn!(about = about.name, reason = note.reason, "event not written: {failure}");
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<RequestKey, Known>> {

@@ -273,6 +273,7 @@ at: "2026-01-01T00:00:00Z"
 namespaces: [{name: team-a}, {name: team-b}]
 requests:
 - {namespace: team-a, name: good, spec: {secrets: [{from: a, to: k}]}, expect: {team-a: Permitted}}
+- {namespace: team-a, name: fine, spec: {secrets: [{from: a, to: k}]}, expect: {team-a: "Permitted"}}
 - namespace: team-a
   name: bad
   spec: {secrets: [{from: a, to: k}, {from: b, to: l}], namespaces: [team-a, team-b]}
@@ -290,7 +291,7 @@ requests:
     #[test]
     fn a_table_that_is_true_passes() {
         assert_eq!(run(TABLE), Vec::<String>::new());
-        assert_eq!(Table::parse(TABLE).unwrap().decisions(), 3);
+        assert_eq!(Table::parse(TABLE).unwrap().decisions(), 4);
     }
 
     #[test]
@@ -331,9 +332,13 @@ requests:
                 "requests.0.spec.secret: there is no such field",
             ),
             ("[SourceNotPermitted]", "[NoSuchReason]", "expected the word Permitted, or"),
-            ("team-a: Permitted", "team-a: {k: [KeyNotPermitted]}", "something permitted and something denied"),
+            (
+                "team-a: {l: [SourceNotPermitted]}\n    team-b: {k: [NoPolicyForNamespace], l: [NoPolicyForNamespace]}",
+                "team-a: Permitted",
+                "something permitted and something denied",
+            ),
             ("name: bad", "name: good", "same namespace and name"),
-            ("{from: b, to: l}", "{from: ../b, to: l}", "requests[1].spec.secrets[1].from: must be a source name"),
+            ("{from: b, to: l}", "{from: ../b, to: l}", "requests[2].spec.secrets[1].from: must be a source name"),
             ("{name: team-b}", "{name: Team_B}", "namespaces[1].name: must be a namespace name"),
             ("at: \"2026-01-01T00:00:00Z\"", "at: noon", "table: "),
         ] {

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod glob;
 pub mod index;
 pub mod invalid;
+pub mod metadata;
 pub mod name;
 pub mod observed;
 pub mod outcome;
@@ -21,3 +22,6 @@ pub mod render;
 pub mod request;
 pub mod selector;
 pub mod settle;
+
+#[cfg(test)]
+mod tests;

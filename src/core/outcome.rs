@@ -9,6 +9,7 @@ use super::{
     decide::Denial,
     name::{PolicyName, Target},
     request::{Mapping, Request},
+    settle::in_whole_seconds,
 };
 use crate::api::{
     DecisionResult, DecisionStatus, SecretsDistributionStatus, TargetState, TargetStatus,
@@ -76,7 +77,7 @@ pub fn status(
         End::Revoking(_, until) | End::Throttled(until) => Some(until),
         _ => None,
     });
-    let retry_at = retry_at.min().map(Time);
+    let retry_at = retry_at.min().map(in_whole_seconds).map(Time);
     // One word for each time of throttling: that its turn has moved is not worth another write.
     let goes_on =
         |condition: &Condition| condition.reason == Reason::Throttled.as_str() && synced.reason == Reason::Throttled;
@@ -117,6 +118,22 @@ pub fn invalid(
         observed_generation: Some(generation),
         conditions: conditions.into_iter().map(|(kind, v)| v.condition(kind, generation, lookup, now)).collect(),
         ..Default::default()
+    }
+}
+
+/// The status of a request that the operator failed on by a fault of its own: what it knew before, and that.
+pub fn broken(request: &Request, previous: &SecretsDistributionStatus, now: Timestamp) -> SecretsDistributionStatus {
+    let message = "the operator failed on this request by a fault of its own, which its log tells; it is tried again";
+    let verdict = Verdict { status: "False", reason: Reason::InternalError, message: message.into() };
+    let failed = [ConditionType::Synced, ConditionType::Ready];
+    let is_failed = |condition: &&Condition| failed.iter().any(|kind| kind.as_str() == condition.type_);
+    let kept = previous.conditions.iter().filter(|condition| !is_failed(condition)).cloned();
+    let lookup = previous.conditions.as_slice();
+    let told = failed.map(|kind| verdict.clone().condition(kind, request.generation, lookup, now));
+    SecretsDistributionStatus {
+        observed_generation: Some(request.generation),
+        conditions: kept.chain(told).collect(),
+        ..previous.clone()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 
 use super::{
     decide::Permit,
@@ -164,7 +164,13 @@ pub fn whole_second(at: Timestamp) -> Timestamp {
 }
 
 fn after(start: Timestamp, span: SignedDuration) -> Timestamp {
-    start.checked_add(span).unwrap_or(Timestamp::MAX)
+    start.checked_add(span).map_or(Timestamp::MAX, in_whole_seconds)
+}
+
+/// Rounded up to the second, as the API server keeps it: else each look at a status would find another time in it.
+pub(super) fn in_whole_seconds(time: Timestamp) -> Timestamp {
+    let up = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+    time.round(up).unwrap_or(Timestamp::MAX)
 }
 
 fn stamp(observed: &Observed) -> Revocation {
@@ -172,6 +178,6 @@ fn stamp(observed: &Observed) -> Revocation {
     if stamp == "Retain" {
         return Revocation::Retain;
     }
-    let seconds = stamp.strip_prefix("Delete after ").and_then(|rest| rest.strip_suffix('s')?.parse().ok());
-    Revocation::Delete(SignedDuration::from_secs(seconds.unwrap_or(0)))
+    let seconds = stamp.strip_prefix("Delete after ").and_then(|rest| rest.strip_suffix('s')?.parse::<u32>().ok());
+    Revocation::Delete(SignedDuration::from_secs(seconds.unwrap_or(0).into()))
 }

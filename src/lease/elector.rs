@@ -43,7 +43,7 @@ impl Identity {
     }
 
     fn is_predecessor(&self, holder: &str) -> bool {
-        self.replica.as_ref().is_some_and(|replica| holder.starts_with(replica))
+        holder != self.holder && self.replica.as_ref().is_some_and(|replica| holder.starts_with(replica))
     }
 }
 
@@ -77,9 +77,9 @@ pub enum Move {
     Rest(Instant),
     /// Read the Lease.
     Look,
-    /// Create it; only if there is none.
+    /// Create it without a holder; only if there is none.
     Create(Lease),
-    /// Replace it; only the version that was seen.
+    /// Take it, or renew it; only the version that was seen.
     Replace(Lease),
 }
 
@@ -142,14 +142,14 @@ impl Elector {
         if now < self.next_look { Move::Rest(self.next_look) } else { Move::Look }
     }
 
-    /// From when on the Lease may be taken, if it does not change until then.
+    /// From when on the Lease may be taken, if it does not change until then; or made, if there is none.
     fn free_at(&self, seen: &Seen) -> Instant {
-        let Some(lease) = &seen.lease else { return seen.since + self.pace.duration };
+        let Some(lease) = &seen.lease else { return seen.since };
         let spec = lease.spec.clone().unwrap_or_default();
         let free = match holder(lease) {
             Some(holder) => self.is_ours(lease) || seen.first && self.identity.is_predecessor(holder),
             None if spec == LeaseSpec::default() => seen.first,
-            None => spec.lease_duration_seconds == Some(RELEASED_SECONDS),
+            None => is_released(lease),
         };
         if free { seen.since } else { seen.since + promised(&spec).max(self.pace.duration) }
     }
@@ -159,46 +159,49 @@ impl Elector {
         holder(lease) == Some(self.identity.holder()) && acquired.is_some() && acquired == self.term.as_ref()
     }
 
-    /// The Lease with this one as its holder.
+    /// Takes the Lease, or renews it. Where there is none, makes one without a holder: a request to create is bound
+    /// to no version, and if it came late it would take what another one has taken meanwhile and somebody deleted.
     fn claim(&mut self, wall: Timestamp) -> Move {
         let now = micro_time(wall);
-        let before = self.seen.as_ref().and_then(|seen| seen.lease.clone());
-        let spec = before.as_ref().and_then(|lease| lease.spec.clone()).unwrap_or_default();
-        let renewal = before.as_ref().is_some_and(|lease| self.is_ours(lease));
-        let transitions = spec.lease_transitions.unwrap_or_default().saturating_add(i32::from(!renewal));
+        let seconds = Some(whole_seconds(self.pace.duration));
+        let Some(lease) = self.seen.as_ref().and_then(|seen| seen.lease.clone()) else {
+            let metadata = ObjectMeta { name: Some(names::LEASE.into()), ..ObjectMeta::default() };
+            let spec = LeaseSpec { lease_duration_seconds: seconds, ..LeaseSpec::default() };
+            return Move::Create(Lease { metadata, spec: Some(spec) });
+        };
+        let transition = i32::from(!self.is_ours(&lease));
+        let spec = lease.spec.unwrap_or_default();
         let spec = LeaseSpec {
             holder_identity: Some(self.identity.holder.clone()),
-            lease_duration_seconds: Some(whole_seconds(self.pace.duration)),
+            lease_duration_seconds: seconds,
             acquire_time: Some(self.term.get_or_insert_with(|| now.clone()).clone()),
             renew_time: Some(now),
-            lease_transitions: Some(transitions),
+            lease_transitions: Some(spec.lease_transitions.unwrap_or_default().saturating_add(transition)),
             ..spec
         };
-        match before {
-            Some(Lease { metadata, .. }) => Move::Replace(Lease { metadata, spec: Some(spec) }),
-            None => {
-                let metadata = ObjectMeta { name: Some(names::LEASE.into()), ..ObjectMeta::default() };
-                Move::Create(Lease { metadata, spec: Some(spec) })
-            }
-        }
+        Move::Replace(Lease { spec: Some(spec), ..lease })
     }
 
-    /// The Lease was read; `now` is after the answer.
+    /// The Lease was read, or created; `now` is after the answer.
     pub fn saw(&mut self, lease: Option<Lease>, now: Instant) {
         self.stale = false;
         self.next_look = now + self.pace.poll;
         if self.seen.as_ref().is_some_and(|seen| version(seen.lease.as_ref()) == version(lease.as_ref())) {
             return;
         }
-        // One that is gone is no reason to stop: it is made again, and whoever else sees that waits first.
-        if lease.as_ref().is_some_and(|lease| !self.is_ours(lease)) {
-            (self.term, self.leads_until) = (None, None);
+        if let Some(lease) = lease.as_ref().filter(|lease| !self.is_ours(lease)) {
+            self.term = None;
+            // One that has no holder, though nobody released it, is no reason to stop: it is taken again, and
+            // whoever else sees it waits first.
+            if holder(lease).is_some() || is_released(lease) {
+                self.leads_until = None;
+            }
         }
         let first = self.seen.is_none();
         self.seen = Some(Seen { lease, since: now, first });
     }
 
-    /// The Lease was written by this one; the request was sent at `sent`, and the answer came at `now`.
+    /// The Lease was taken or renewed by this one; the request was sent at `sent`, and the answer came at `now`.
     pub fn wrote(&mut self, lease: Lease, sent: Instant, now: Instant) {
         self.stale = false;
         self.seen = Some(Seen { lease: Some(lease), since: now, first: false });
@@ -236,6 +239,12 @@ impl Elector {
 
 fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+}
+
+/// Its last holder has said that it writes no more.
+fn is_released(lease: &Lease) -> bool {
+    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+    holder(lease).is_none() && seconds == Some(RELEASED_SECONDS)
 }
 
 fn version(lease: Option<&Lease>) -> Option<(Option<&str>, Option<&str>)> {

@@ -67,7 +67,7 @@ impl Candidate {
             match self.elector.next(Instant::now(), Timestamp::now()) {
                 Move::Rest(until) => tokio::select! { () = stop.cancelled() => {}, () = sleep_until(until) => {} },
                 Move::Look => self.look().await,
-                Move::Create(lease) => self.write(self.api.clone().create(&PostParams::default(), &lease)).await,
+                Move::Create(lease) => self.create(&lease).await,
                 Move::Replace(lease) => self.replace(&lease).await,
             }
             self.tell();
@@ -82,34 +82,28 @@ impl Candidate {
                 self.trouble.take_if(|_| lease.is_some());
                 self.elector.saw(lease, Instant::now());
             }
-            Err(failure) => {
-                self.elector.failed(Instant::now());
-                self.note(failure);
-            }
+            Err(failure) => self.failed(failure),
+        }
+    }
+
+    async fn create(&mut self, lease: &Lease) {
+        match self.bounded(self.api.create(&PostParams::default(), lease)).await {
+            Ok(lease) => self.elector.saw(Some(lease), Instant::now()),
+            Err(ApiFailure::AlreadyExists) => self.elector.conflicted(Instant::now()),
+            Err(failure) => self.failed(failure),
         }
     }
 
     async fn replace(&mut self, lease: &Lease) {
-        let api = self.api.clone();
-        self.write(api.replace(names::LEASE, &PostParams::default(), lease)).await;
-    }
-
-    async fn write(&mut self, call: impl Future<Output = kube::Result<Lease>>) {
         // Before it is sent: nobody else can count from an earlier instant.
         let sent = Instant::now();
-        match self.bounded(call).await {
+        match self.bounded(self.api.replace(names::LEASE, &PostParams::default(), lease)).await {
             Ok(lease) => {
-                self.elector.wrote(lease, sent, Instant::now());
                 self.trouble = None;
+                self.elector.wrote(lease, sent, Instant::now());
             }
-            Err(ApiFailure::AlreadyExists | ApiFailure::Conflict) => self.elector.conflicted(Instant::now()),
-            Err(failure) => {
-                match failure {
-                    ApiFailure::NotFound => self.elector.conflicted(Instant::now()),
-                    _ => self.elector.failed(Instant::now()),
-                }
-                self.note(failure);
-            }
+            Err(ApiFailure::Conflict | ApiFailure::NotFound) => self.elector.conflicted(Instant::now()),
+            Err(failure) => self.failed(failure),
         }
     }
 
@@ -120,7 +114,8 @@ impl Candidate {
         }
     }
 
-    fn note(&mut self, failure: ApiFailure) {
+    fn failed(&mut self, failure: ApiFailure) {
+        self.elector.failed(Instant::now());
         if self.trouble.as_ref() != Some(&failure) {
             let namespace = &self.namespace;
             tracing::warn!(%namespace, lease = names::LEASE, "the Lease cannot be read or written: {failure}");

@@ -167,7 +167,7 @@ impl RequestIndex {
 
     /// The younger requests whose answer may depend on this one: they want the same Secret, or a place in
     /// the same quota.
-    pub(super) fn juniors(&self, key: &RequestKey, policies: &PolicyIndex) -> BTreeSet<RequestKey> {
+    fn juniors(&self, key: &RequestKey, policies: &PolicyIndex) -> BTreeSet<RequestKey> {
         let Some(Stored::Valid(request)) = self.requests.get(key) else { return BTreeSet::new() };
         let own = claim_of(request);
         let affected = |namespace: &NamespaceName| match policies.has_quota(namespace) {
