@@ -76,28 +76,40 @@ impl Reports {
         self.known().get(key).map(|known| known.status.clone()).unwrap_or_default()
     }
 
-    /// Writes the status, if it says anything new, and then the events.
+    /// Writes the status, if there is one and it says anything new, and then the events: those of what was done
+    /// also if the status could not be written.
     pub async fn report(
         &self,
         key: &RequestKey,
         uid: &Uid,
-        status: SecretsDistributionStatus,
+        status: Option<SecretsDistributionStatus>,
         mut notes: Vec<Note>,
     ) -> Result<(), ApiFailure> {
-        let previous = self.previous(key);
-        if let Some(patch) = status_patch(&previous, &status) {
-            let api: Api<DynamicObject> = Api::namespaced_with(
-                self.client.clone(),
-                key.namespace.as_str(),
-                &ApiResource::erase::<SecretsDistribution>(&()),
-            );
-            let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await?;
-            let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
-            notes.extend(news(&previous, &status));
-            self.seen(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
-        }
+        let written = match status {
+            Some(status) => self.write(key, uid, status).await,
+            None => Ok(Vec::new()),
+        };
+        let written = written.map(|news| notes.extend(news));
         self.tell(key, uid, notes).await;
-        Ok(())
+        written
+    }
+
+    /// Writes the status. Answers with what it says for the first time.
+    async fn write(
+        &self,
+        key: &RequestKey,
+        uid: &Uid,
+        status: SecretsDistributionStatus,
+    ) -> Result<Vec<Note>, ApiFailure> {
+        let previous = self.previous(key);
+        let Some(patch) = status_patch(&previous, &status) else { return Ok(Vec::new()) };
+        let resource = ApiResource::erase::<SecretsDistribution>(&());
+        let api = Api::namespaced_with(self.client.clone(), key.namespace.as_str(), &resource);
+        let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await?;
+        let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
+        let news = news(&previous, &status);
+        self.seen(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
+        Ok(news)
     }
 
     async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
