@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::config::Kubeconfig;
 use serde::Deserialize;
@@ -46,6 +48,8 @@ pub struct AuditEntry {
     #[serde(default)]
     pub object_ref: ObjectRef,
     response_status: Option<ResponseStatus>,
+    #[serde(rename = "requestReceivedTimestamp")]
+    received: MicroTime,
     /// The client's own name for itself.
     #[serde(default)]
     pub user_agent: String,
@@ -87,6 +91,11 @@ impl AuditEntry {
     /// The HTTP status of the answer.
     pub fn code(&self) -> Option<u16> {
         self.response_status.as_ref().and_then(|status| status.code)
+    }
+
+    /// When the API server received it.
+    pub fn received(&self) -> Timestamp {
+        self.received.0
     }
 
     /// It would change something, whether it was allowed or not.
