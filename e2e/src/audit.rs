@@ -189,6 +189,12 @@ impl AuditEntries {
         self.only(AuditEntry::is_write)
     }
 
+    /// Those that are not about a Lease, which its holder renews all the time.
+    #[must_use]
+    pub fn without_leases(self) -> Self {
+        self.only(|entry| entry.object_ref.resource != "leases")
+    }
+
     /// Those about a resource (plural), subresources included.
     #[must_use]
     pub fn resource(self, resource: &str) -> Self {

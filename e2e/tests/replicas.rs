@@ -73,8 +73,7 @@ impl Pair {
 
     /// Who wrote anything but the Lease, in the order in which the API server received it; each turn once.
     async fn writers(&self) -> Result<Vec<usize>> {
-        let calls = self.audit.since(self.start).await?.user(Operator::USER).writes();
-        let calls = calls.only(|call| call.object_ref.resource != "leases");
+        let calls = self.audit.since(self.start).await?.user(Operator::USER).writes().without_leases();
         let mut calls: Vec<_> = calls.iter().map(|call| (call.received(), replica(call))).collect();
         calls.sort_unstable();
         let mut writers: Vec<_> = calls.into_iter().map(|(_, replica)| replica).collect();
