@@ -10,12 +10,11 @@ use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
     core::ApiResource,
-    runtime::events::{Recorder, Reporter},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::events::{Note, news, regarding};
+use super::events::{Note, Recorder, news};
 use crate::{
     api::{SecretsDistribution, SecretsDistributionStatus, names},
     core::name::{RequestKey, Uid},
@@ -44,8 +43,7 @@ pub struct Known {
 impl Reports {
     /// Nothing is known yet.
     pub fn new(client: Client, timeout: Duration) -> Self {
-        let reporter = Reporter { controller: names::FIELD_MANAGER.into(), instance: None };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let recorder = Recorder::new(client.clone(), timeout);
         Self { client, timeout, recorder, known: Mutex::default() }
     }
 
@@ -101,13 +99,9 @@ impl Reports {
 
     /// An event that cannot be written is not worth a retry of the work it tells of.
     async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
-        let about = regarding("SecretsDistribution", key.namespace.as_str(), key.name.as_str(), uid.as_str());
         for note in notes {
             tracing::info!(request = %key, reason = note.reason, "{}", note.text);
-            let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), &about)).await;
-            if let Some(failure) =
-                published.map(|result| result.err().map(ApiFailure::from)).unwrap_or(Some(ApiFailure::Unreachable))
-            {
+            if let Err(failure) = self.recorder.tell(key, uid, &note).await {
                 tracing::warn!(request = %key, reason = note.reason, "event not written: {failure}");
             }
         }
