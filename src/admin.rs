@@ -25,8 +25,18 @@ pub enum Gate {
     Waiting(String),
     /// There.
     Ready,
+    /// There: this replica leads, and writes.
+    Leading,
+    /// There: another replica leads, and this one takes over when it ends.
+    Standby,
     /// There is a reason why not.
     Failed(String),
+}
+
+impl Gate {
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Ready | Self::Leading | Self::Standby)
+    }
 }
 
 impl Gates {
@@ -43,6 +53,7 @@ impl Gates {
             ("policies", "the DistributionPolicy objects have not been listed yet"),
             ("namespaces", "the namespaces have not been listed yet"),
             ("sources", "the folder of the sources has not been read yet"),
+            ("leader", "the Lease has not been read yet"),
         ])
     }
 
@@ -58,15 +69,17 @@ impl Gates {
 
     /// Whether all gates are open.
     pub fn all_open(&self) -> bool {
-        self.0.borrow().values().all(|gate| *gate == Gate::Ready)
+        self.0.borrow().values().all(Gate::is_open)
     }
 
     /// Logs what changes; setting a gate as it is does nothing.
-    fn set(&self, name: &'static str, gate: Gate) {
+    pub fn set(&self, name: &'static str, gate: Gate) {
         let changed = self.0.send_if_modified(|gates| gates.insert(name, gate.clone()).as_ref() != Some(&gate));
         match gate {
             _ if !changed => {}
             Gate::Failed(reason) => tracing::warn!(gate = name, reason, "not ready"),
+            Gate::Leading => tracing::info!(gate = name, "this replica leads"),
+            Gate::Standby => tracing::info!(gate = name, "this replica stands by"),
             _ => tracing::info!(gate = name, "ready"),
         }
     }
@@ -87,7 +100,7 @@ pub async fn serve(listener: TcpListener, gates: Gates, shutdown: CancellationTo
 
 async fn readyz(State(gates): State<Gates>, headers: HeaderMap) -> Response {
     let gates = gates.0.borrow().clone();
-    let ready = gates.values().all(|gate| *gate == Gate::Ready);
+    let ready = gates.values().all(Gate::is_open);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accepts.contains("application/json") {
@@ -100,6 +113,8 @@ async fn readyz(State(gates): State<Gates>, headers: HeaderMap) -> Response {
 fn text(ready: bool, gates: &BTreeMap<&'static str, Gate>) -> String {
     let lines = gates.iter().map(|(name, gate)| match gate {
         Gate::Ready => format!("{name}: ready\n"),
+        Gate::Leading => format!("{name}: leading\n"),
+        Gate::Standby => format!("{name}: standby\n"),
         Gate::Waiting(what) => format!("{name}: waiting: {what}\n"),
         Gate::Failed(reason) => format!("{name}: failed: {reason}\n"),
     });
@@ -148,6 +163,16 @@ mod tests {
             "sources": {"state": "waiting", "reason": "not read yet"},
         }});
         assert_eq!(serde_json::from_str::<serde_json::Value>(&body).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_standby_is_ready() {
+        let gates = Gates::new([("leader", "not read yet")]);
+        for (gate, body) in [(Gate::Leading, "ok\nleader: leading\n"), (Gate::Standby, "ok\nleader: standby\n")] {
+            gates.set("leader", gate);
+            assert_eq!(ask(&gates, "").await, (StatusCode::OK, body.into()));
+        }
+        assert!(ask(&gates, "application/json").await.1.contains(r#""leader":{"state":"standby"}"#));
     }
 
     #[test]

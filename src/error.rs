@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+/// Why a write was not sent, or was given up: another replica leads, or may soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this replica does not lead")]
+pub struct NotLeader;
+
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiFailure {
@@ -33,12 +38,18 @@ pub enum ApiFailure {
     /// The API server asks to come back later.
     #[error("the API server is busy")]
     Busy(Duration),
+    /// No call was made: the policies it was decided by are not the cluster's any more, or not known to be.
+    #[error("the policies have changed, or cannot be confirmed")]
+    Outdated,
     /// No answer, or none within the time.
     #[error("the API server does not answer")]
     Unreachable,
     /// Another HTTP status.
     #[error("the API server answered {0}")]
     Status(u16),
+    /// This replica does not lead: nothing was sent, or it was given up. No news for anybody.
+    #[error("this replica does not lead")]
+    NotLeader,
     /// An answer that cannot be read.
     #[error("the API server's answer cannot be read")]
     Garbled,
@@ -48,6 +59,7 @@ impl From<kube::Error> for ApiFailure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::of_status(&status),
+            kube::Error::Service(error) if error.is::<NotLeader>() => Self::NotLeader,
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::Garbled,
             _ => Self::Unreachable,
         }

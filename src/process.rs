@@ -1,8 +1,15 @@
 //! The process around the operator: its memory, its signals, its servers, its exit code.
 
-use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    io,
+    net::SocketAddr,
+    process::ExitCode,
+    time::Duration,
+};
 
 use futures::FutureExt;
+use http::{HeaderValue, header::USER_AGENT};
 use kube::{Client, Config, config::InferConfigError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
@@ -14,12 +21,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{self, Gates},
     controller,
+    lease::{self, Candidate, Identity, Leadership},
     settings::Settings,
     telemetry,
 };
 
 /// How long what is in hand may take to finish after a signal; the process leaves within 5 s.
 const GRACE: Duration = Duration::from_secs(4);
+
+/// The longest silence of the API server on a connection before it counts as lost.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// Why the process ends when nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +98,34 @@ fn failed(error: &Error) -> ExitCode {
 
 async fn operate(settings: Settings) -> Result<(), Error> {
     let shutdown = shutdown_on_signal().map_err(|error| Error::System("cannot listen for signals", error))?;
-    let client = client(&settings).await?;
-    let gates = Gates::of_the_operator();
+    let identity = identity(settings.identity.as_deref());
+    let config = config(&settings, &identity).await?;
+    let unusable = |error| Error::BadCluster(Box::new(error));
+    let (gates, leadership) = (Gates::of_the_operator(), Leadership::default());
+    let client = lease::gate::client(config.clone(), &leadership).map_err(unusable)?;
+    let unguarded = Client::try_from(config).map_err(unusable)?;
     let listener = admin::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
 
     let mut parts = JoinSet::new();
     let server = admin::serve(listener, gates.clone(), shutdown.clone());
     parts.spawn(async { server.await.map_err(|error| Error::System("the admin server failed", error)) });
-    let controller = controller::run(client, settings, gates, shutdown.clone());
-    parts.spawn(controller.map(Ok));
+    let candidate = Candidate::new(
+        unguarded,
+        settings.namespace.as_str(),
+        identity,
+        settings.lease_duration.into(),
+        leadership.clone(),
+        gates.clone(),
+    );
+    let idle = CancellationToken::new();
+    parts.spawn(candidate.run(idle.clone()).map(Ok));
+    let controller = controller::run(client, settings, gates, leadership, shutdown.clone());
+    parts.spawn(async {
+        // Whatever ends the controller: only then may another replica write.
+        let _idle = idle.drop_guard();
+        controller.await;
+        Ok(())
+    });
     supervise(parts, shutdown, GRACE).await
 }
 
@@ -140,15 +170,29 @@ fn shutdown_on_signal() -> io::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// A client whose every wait is bounded: no retry of its own, which would follow any Retry-After of the server
-/// for up to 1000 s; callers have deadlines and backoff. There is no read timeout, because a watch is silent
-/// for as long as nothing happens; the watcher has a timeout of its own.
-async fn client(settings: &Settings) -> Result<Client, Error> {
+/// Access to the cluster with every wait bounded: no retry by the client, which would follow any Retry-After of the
+/// server for up to 1000 s; callers have deadlines and backoff. Silence is bounded too: on a watch the API
+/// server sends a bookmark about every minute, and whatever is silent for much longer is dead.
+async fn config(settings: &Settings, identity: &Identity) -> Result<Config, Error> {
     let mut config = Config::infer().await.map_err(|error| Error::NoCluster(Box::new(error)))?;
     config.connect_timeout = Some(settings.api_timeout);
     config.write_timeout = Some(settings.api_timeout);
+    config.read_timeout = Some(SILENCE);
     config.default_retry = false;
-    Client::try_from(config).map_err(|error| Error::BadCluster(Box::new(error)))
+    // The audit log tells by it which replica it was.
+    let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+    let agent = HeaderValue::try_from(format!("{agent} ({})", identity.holder()));
+    config.headers.extend(agent.ok().map(|agent| (USER_AGENT, agent)));
+    Ok(config)
+}
+
+/// A name that no other process has.
+fn identity(replica: Option<&str>) -> Identity {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    // Keyed by random numbers of the operating system.
+    let unique = RandomState::new().hash_one(std::process::id());
+    Identity::new(replica, &host, &format!("{unique:016x}"))
 }
 
 #[cfg(test)]

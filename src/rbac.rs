@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::{
+        coordination::v1::Lease,
         core::v1::{Namespace, ServiceAccount},
-        rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleBinding, RoleRef, Subject},
+        rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde::Serialize;
 
-use crate::api::names::{GROUP, TENANT_CLUSTER_ROLE};
+use crate::api::names::{self, GROUP, TENANT_CLUSTER_ROLE};
 
 /// Name of the operator's namespace, ServiceAccount and roles where nobody chooses another.
 pub const OPERATOR: &str = env!("CARGO_PKG_NAME");
@@ -32,6 +33,8 @@ pub struct Rule {
     pub why: &'static str,
     group: &'static str,
     resources: &'static [&'static str],
+    /// Only the objects of these names; all, if there are none.
+    names: &'static [&'static str],
     verbs: &'static [&'static str],
 }
 
@@ -41,6 +44,7 @@ impl Rule {
         PolicyRule {
             api_groups: Some(vec![self.group.into()]),
             resources: Some(owned(self.resources)),
+            resource_names: (!self.names.is_empty()).then(|| owned(self.names)),
             verbs: owned(self.verbs),
             ..PolicyRule::default()
         }
@@ -53,25 +57,47 @@ pub const OPERATOR_RULES: &[Rule] = &[
         why: "What is asked for and what is granted; their spec is never written.",
         group: GROUP,
         resources: &[REQUESTS, POLICIES],
+        names: &[],
         verbs: &["list", "watch"],
     },
     Rule {
         why: "What was found and done: the operator is the one writer of status.",
         group: GROUP,
         resources: &["secretsdistributions/status", "distributionpolicies/status"],
+        names: &[],
         verbs: &["patch"],
     },
     Rule {
         why: "Policies select destinations by the names and labels of namespaces; only metadata is read.",
         group: "",
         resources: &["namespaces"],
+        names: &[],
         verbs: &["list", "watch"],
     },
     Rule {
         why: "Tells the app team in its own namespace; patch counts a repeated event up instead of adding one.",
         group: "events.k8s.io",
         resources: &["events"],
+        names: &[],
         verbs: &["create", "patch"],
+    },
+];
+
+/// What the operator may do in its own namespace.
+pub const HOME_RULES: &[Rule] = &[
+    Rule {
+        why: "Of several replicas one writes: the one that holds the Lease.",
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        names: &[names::LEASE],
+        verbs: &["get", "update"],
+    },
+    Rule {
+        why: "Makes the Lease again that somebody has deleted; a right to create cannot be bound to a name.",
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        names: &[],
+        verbs: &["create"],
     },
 ];
 
@@ -81,12 +107,14 @@ pub const TENANT_RULES: &[Rule] = &[
         why: "Creates and updates the Secrets that requests describe, and deletes those whose grant or request is gone.",
         group: "",
         resources: &["secrets"],
+        names: &[],
         verbs: &["create", "patch", "delete"],
     },
     Rule {
         why: "Sees by their metadata whose a Secret is, and that somebody changed or deleted it.",
         group: "",
         resources: &["secrets"],
+        names: &[],
         verbs: READ,
     },
 ];
@@ -100,7 +128,9 @@ pub enum Object {
     ServiceAccount(ServiceAccount),
     ClusterRole(ClusterRole),
     ClusterRoleBinding(ClusterRoleBinding),
+    Role(Role),
     RoleBinding(RoleBinding),
+    Lease(Lease),
 }
 
 /// An object and what to say about it, first as a whole, then to each rule of a role.
@@ -142,11 +172,16 @@ pub fn manifests() -> Vec<Manifest> {
 
 fn operator() -> Manifest {
     let namespace = Namespace { metadata: named(OPERATOR), ..Namespace::default() };
-    let mut service_account = ServiceAccount { metadata: named(OPERATOR), ..ServiceAccount::default() };
-    service_account.metadata.namespace = Some(OPERATOR.into());
+    let service_account = ServiceAccount { metadata: at_home(OPERATOR), ..ServiceAccount::default() };
     let binding = ClusterRoleBinding {
         metadata: named(OPERATOR),
         role_ref: role(OPERATOR),
+        subjects: Some(vec![account(OPERATOR, OPERATOR)]),
+    };
+    let home_role = Role { metadata: at_home(OPERATOR), rules: Some(policy_rules(HOME_RULES)) };
+    let home_binding = RoleBinding {
+        metadata: at_home(OPERATOR),
+        role_ref: RoleRef { kind: "Role".into(), ..role(OPERATOR) },
         subjects: Some(vec![account(OPERATOR, OPERATOR)]),
     };
     Manifest {
@@ -165,8 +200,24 @@ fn operator() -> Manifest {
                 OPERATOR_RULES,
             ),
             document("Gives it to the operator.", Object::ClusterRoleBinding(binding)),
+            Document {
+                about: "What the operator may do in its own namespace.",
+                whys: HOME_RULES.iter().map(|rule| rule.why).collect(),
+                object: Object::Role(home_role),
+            },
+            document("Gives it to the operator.", Object::RoleBinding(home_binding)),
+            document(
+                "Whose replica writes. It is here so that the first start finds it free: where there is none, another \
+                 replica may write, and it waits.",
+                Object::Lease(Lease { metadata: at_home(names::LEASE), spec: None }),
+            ),
         ],
     }
+}
+
+/// In the operator's own namespace.
+fn at_home(name: &str) -> ObjectMeta {
+    ObjectMeta { namespace: Some(OPERATOR.into()), ..named(name) }
 }
 
 fn tenant() -> Manifest {
@@ -200,12 +251,14 @@ fn aggregate() -> Manifest {
         why: "Reads requests and their status, which never hold secret content.",
         group: GROUP,
         resources: &[REQUESTS],
+        names: &[],
         verbs: READ,
     }];
     const EDIT: &[Rule] = &[Rule {
         why: "Asks for Secrets; the status is the operator's and not in here.",
         group: GROUP,
         resources: &[REQUESTS],
+        names: &[],
         verbs: WRITE,
     }];
     Manifest {
@@ -224,10 +277,16 @@ fn policy_author() -> Manifest {
         why: "Reads and writes policies; their status is the operator's and not in here.",
         group: GROUP,
         resources: &[POLICIES],
+        names: &[],
         verbs: &["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
     }];
-    const VIEWER: &[Rule] =
-        &[Rule { why: "Reads policies: who may receive what.", group: GROUP, resources: &[POLICIES], verbs: READ }];
+    const VIEWER: &[Rule] = &[Rule {
+        why: "Reads policies: who may receive what.",
+        group: GROUP,
+        resources: &[POLICIES],
+        names: &[],
+        verbs: READ,
+    }];
     Manifest {
         file: "policy-author.yaml",
         about: "Roles over policies, bound to nobody and part of no other role: whoever writes a policy decides over \
@@ -247,9 +306,12 @@ fn cluster_role(about: &'static str, name: &str, aggregate_to: &[&str], rules: &
     let mut metadata = named(name);
     let labels = aggregate_to.iter().map(|to| (format!("rbac.authorization.k8s.io/aggregate-to-{to}"), "true".into()));
     metadata.labels.get_or_insert_default().extend(labels);
-    let policy_rules = rules.iter().map(|rule| rule.to_policy_rule()).collect();
-    let role = ClusterRole { metadata, rules: Some(policy_rules), ..ClusterRole::default() };
+    let role = ClusterRole { metadata, rules: Some(policy_rules(rules)), ..ClusterRole::default() };
     Document { about, whys: rules.iter().map(|rule| rule.why).collect(), object: Object::ClusterRole(role) }
+}
+
+fn policy_rules(rules: &[Rule]) -> Vec<PolicyRule> {
+    rules.iter().map(|rule| rule.to_policy_rule()).collect()
 }
 
 fn named(name: &str) -> ObjectMeta {

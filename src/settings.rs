@@ -9,7 +9,9 @@ use crate::{
     core::{
         bytes::SecretBytes,
         name::{NamespaceName, SecretName},
+        policy::Rate,
     },
+    lease,
     telemetry::{LogFilter, LogFormat},
 };
 
@@ -19,6 +21,9 @@ const PROGRAM: &str = env!("CARGO_PKG_NAME");
 const MIN_KEY_BYTES: usize = 32;
 const MAX_KEY_BYTES: usize = 4096;
 const MAX_WORKERS: usize = 1024;
+
+/// A shorter lease would be lost by every small delay.
+const MIN_LEASE: Duration = Duration::from_secs(2);
 
 const AFTER_HELP: &str = "\
 Cluster: the kubeconfig that KUBECONFIG names (or ~/.kube/config), else the ServiceAccount of the pod.
@@ -76,6 +81,12 @@ pub struct Args {
     #[arg(long, env, value_name = "NAME", default_value = PROGRAM, help_heading = "Identity")]
     service_account: String,
 
+    /// Name of this replica, for which the name of its pod is fit: no two running processes may have the same. One that
+    /// is started again after a crash takes over at once from the one of its name. By default a random one: then it
+    /// waits for the lease to run out.
+    #[arg(long, env = "POD_NAME", value_name = "NAME", help_heading = "Identity")]
+    identity: Option<String>,
+
     /// Value of the annotation that marks a Secret as the operator's. Unowned Secrets that carry it, from the time
     /// before this version, are taken over.
     #[arg(long, env, value_name = "TEXT", default_value = PROGRAM, help_heading = "Identity")]
@@ -98,9 +109,24 @@ pub struct Args {
     #[arg(long, env, value_name = "NUMBER", default_value = "16", help_heading = "Cluster")]
     workers: String,
 
+    /// How fast Secrets are written into one namespace that no policy limits: writes and the time they are about,
+    /// as 600/1m.
+    #[arg(long, env, value_name = "WRITES/TIME", default_value = "600/1m", help_heading = "Cluster")]
+    rate_limit: String,
+
+    /// How many of these writes may come at once after a quiet time: 1 to 100000. After a start there are none yet.
+    #[arg(long, env, value_name = "NUMBER", default_value = "100", help_heading = "Cluster")]
+    rate_limit_burst: String,
+
     /// How long one call of the API server may take before it counts as failed: 10ms to 1h.
     #[arg(long, env, value_name = "DURATION", default_value = "10s", help_heading = "Cluster")]
     api_timeout: String,
+
+    /// Of several replicas one writes, the others wait. How long they wait after the last sign of life of the one that
+    /// writes: 2s to 5m. It stops by itself before that when it cannot reach the API server; a replica that is stopped
+    /// hands over at once.
+    #[arg(long, env, value_name = "DURATION", default_value = "12s", help_heading = "Cluster")]
+    lease_duration: String,
 }
 
 /// What is meant: every value has been checked.
@@ -126,8 +152,14 @@ pub struct Settings {
     pub log_filter: LogFilter,
     /// Reconciles in flight; at least 1.
     pub workers: usize,
+    /// How fast Secrets are written into a namespace that no policy limits.
+    pub rate_limit: Rate,
     /// Deadline of a call of the API server.
     pub api_timeout: Duration,
+    /// Name of this replica, if it has one of its own.
+    pub identity: Option<String>,
+    /// How long the lease of the replica that writes lasts.
+    pub lease_duration: Duration,
 }
 
 /// Every setting that is wrong.
@@ -171,7 +203,11 @@ impl TryFrom<Args> for Settings {
         let log_format = bad.check("log_format", &args.log_format, log_format);
         let log_filter = bad.check("log_level", &args.log_level, log_filter);
         let workers = bad.check("workers", &args.workers, workers);
+        let burst = bad.check("rate_limit_burst", &args.rate_limit_burst, burst);
+        let rate_limit = bad.check("rate_limit", &args.rate_limit, |text| rate(text, burst.unwrap_or(1)));
         let api_timeout = bad.check("api_timeout", &args.api_timeout, duration);
+        let identity = bad.check("identity", args.identity.as_deref().unwrap_or_default(), identity);
+        let lease_duration = bad.check("lease_duration", &args.lease_duration, lease_duration);
         let settings = || {
             Some(Self {
                 secrets_path: secrets_path?,
@@ -184,7 +220,10 @@ impl TryFrom<Args> for Settings {
                 log_format: log_format?,
                 log_filter: log_filter?,
                 workers: workers?,
+                rate_limit: rate_limit.filter(|_| burst.is_some())?,
                 api_timeout: api_timeout?,
+                identity: identity?,
+                lease_duration: lease_duration?,
             })
         };
         settings().ok_or(bad)
@@ -203,10 +242,26 @@ fn directory(text: &str) -> Result<PathBuf, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let bounds = Duration::from_millis(10)..=Duration::from_secs(3600);
-    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    parsed
-        .filter(|duration| bounds.contains(duration))
-        .ok_or_else(|| "must be a duration from 10ms to 1h, such as 500ms, 10s or 2m".into())
+    let within = parse_duration(text).filter(|duration| bounds.contains(duration));
+    within.ok_or_else(|| "must be a duration from 10ms to 1h, such as 500ms, 10s or 2m".into())
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let within = parse_duration(text).filter(|duration| (MIN_LEASE..=lease::MAX_DURATION).contains(duration));
+    within.ok_or_else(|| "must be a duration from 2s to 5m, such as 12s".into())
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok())
+}
+
+/// A pod's name, or none.
+fn identity(text: &str) -> Result<Option<String>, String> {
+    let problem = "must be a name such as that of a pod: at most 253 lower-case letters, digits, '-' and '.'";
+    match text {
+        "" => Ok(None),
+        text => SecretName::parse(text).map(|name| Some(name.to_string())).map_err(|_| problem.into()),
+    }
 }
 
 /// Reads the key. What is not a regular file is not opened: a FIFO would hang the start.
@@ -266,4 +321,17 @@ fn log_filter(text: &str) -> Result<LogFilter, String> {
 fn workers(text: &str) -> Result<usize, String> {
     let parsed = text.parse().ok().filter(|count| (1..=MAX_WORKERS).contains(count));
     parsed.ok_or_else(|| format!("must be a number from 1 to {MAX_WORKERS}"))
+}
+
+fn burst(text: &str) -> Result<u32, String> {
+    let parsed = text.parse().ok().filter(|burst| (1..=100_000).contains(burst));
+    parsed.ok_or_else(|| "must be a number from 1 to 100000".into())
+}
+
+fn rate(text: &str, burst: u32) -> Result<Rate, String> {
+    let parsed = text.split_once('/').and_then(|(writes, per)| {
+        let writes = writes.parse().ok().filter(|writes| (1..=100_000).contains(writes))?;
+        Rate::new(writes, duration(per).ok()?, burst)
+    });
+    parsed.ok_or_else(|| "must be writes/time, such as 600/1m: 1 to 100000 writes in a time from 10ms to 1h".into())
 }

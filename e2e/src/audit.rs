@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::config::Kubeconfig;
@@ -40,6 +41,9 @@ pub struct AuditEntry {
     #[serde(rename = "requestURI")]
     /// Path and query.
     pub request_uri: String,
+    /// When the API server received it.
+    #[serde(rename = "requestReceivedTimestamp")]
+    pub received: Timestamp,
     user: UserInfo,
     impersonated_user: Option<UserInfo>,
     /// What it was about; none for a path that is no resource.

@@ -10,6 +10,7 @@
 mod audit;
 mod binaries;
 mod control_plane;
+mod edits;
 mod eventually;
 mod kubeconfig;
 mod kubectl;
@@ -24,6 +25,7 @@ mod workdir;
 
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use control_plane::ControlPlane;
+pub use edits::{asks, names_of};
 pub use eventually::{Outcome, eventually};
 pub use kubectl::{Kubectl, KubectlOutput};
 pub use mount::{Mount, PlainFolder};

@@ -44,8 +44,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    fn new() -> Result<Self> {
-        let sources = Self { mount: Mount::new()?, files: Mutex::default() };
+    fn new(mount: Mount) -> Result<Self> {
+        let sources = Self { mount, files: Mutex::default() };
         sources.set(&[("Always", b"there")])?;
         Ok(sources)
     }
@@ -84,7 +84,7 @@ impl Site {
     pub async fn prepare() -> Result<Self> {
         let cluster = ControlPlane::start().await?;
         cluster.install().await?;
-        let sources = Sources::new()?;
+        let sources = Sources::new(cluster.mount()?)?;
         let config = OperatorConfig::new(sources.mount.path());
         Ok(Self { cluster, sources, config, operator: Mutex::default() })
     }
@@ -223,7 +223,7 @@ pub struct Tenant<'a> {
     pub site: &'a Site,
     /// Its name.
     pub namespace: String,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Tenant<'_> {

@@ -146,8 +146,8 @@ async fn an_api_server_that_hangs_is_waited_for() -> Result<()> {
     tenant.request("r", one("Changing")).await?;
     tenant.until_content("r", "k", b"before").await?;
 
-    let description = site.cluster.description().context("this test stops its own API server")?;
-    let id = i32::try_from(description.processes["kube-apiserver"])?;
+    let servers = site.cluster.description().servers.as_ref().context("this test stops its own API server")?;
+    let id = i32::try_from(servers.processes["kube-apiserver"])?;
     let apiserver = Pid::from_raw(id).context("no process id")?;
     kill_process(apiserver, Signal::STOP)?;
     site.sources.set(&[("Changing", b"meanwhile")])?;

@@ -1,5 +1,7 @@
 //! Condition types and reasons: an API of its own. A test compares these with the table in the README.
 
+use serde::{Deserialize, Serialize};
+
 /// Condition types of a `SecretsDistribution`, and `Accepted` of a `DistributionPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ConditionType {
@@ -30,7 +32,7 @@ macro_rules! reasons {
         /// Why a condition has its status: a closed set.
         ///
         /// The order is the order of importance: of several reasons the first is shown in a condition.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Reason {
             $( $(#[doc = $doc])+ $name, )+
         }
@@ -101,10 +103,14 @@ reasons! {
     InvalidForType,
     /// Synced=False: a Secret of that name belongs to somebody else, is immutable, or an older request writes it.
     TargetConflict,
+    /// Synced=False: the namespace's rate limit is used up; the Secret is written at status.retryAt.
+    Throttled,
     /// Synced=False: a ResourceQuota or an admission policy of the cluster refused the write.
     WriteRefused,
     /// Synced=False: the API server could not be reached or failed; retried with backoff.
     ApiError,
+    /// Synced=False: the operator failed on this request by a fault of its own, told in its log; retried with backoff.
+    InternalError,
     /// Synced=False: nothing is written, because the request is not permitted.
     NotPermitted,
     /// Permitted=True: policies grant every mapping in every destination.

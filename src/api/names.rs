@@ -8,6 +8,9 @@ pub const GROUP: &str = "xlscsde.nhs.uk";
 /// Field manager of every write of a Secret; ownership of fields is judged by this name.
 pub const FIELD_MANAGER: &str = "secrets-distributor";
 
+/// Lease in the operator's own namespace: whose replica writes.
+pub const LEASE: &str = "secrets-distributor";
+
 /// Label on a distributed Secret: the UID of the `SecretsDistribution` it was written for.
 pub const OWNER_UID: &str = "xlscsde.nhs.uk/owner-uid";
 
@@ -43,6 +46,9 @@ pub const DELETION_POLICY: &str = "xlscsde.nhs.uk/deletion-policy";
 
 /// Annotation on a request, for people: what the Secret is for. Shown as the wide column *Usage*.
 pub const SECRET_USAGE: &str = "xlscsde.nhs.uk/secretUsage";
+
+/// Label of a namespace: its name. The only one that the API server itself guarantees.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// ClusterRole that a namespace binds to delegate its Secrets to the operator.
 pub const TENANT_CLUSTER_ROLE: &str = "secrets-distributor-tenant";

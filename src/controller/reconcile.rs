@@ -6,15 +6,19 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Context, Next, apply::Written, events::Note};
+use super::{
+    Context, Next,
+    apply::{Written, outranked},
+    events::Note,
+};
 use crate::{
     api::conditions::Reason,
     core::{
         bytes::SecretBytes,
         decide::{Denial, Permit},
-        index::{Origin, SecretState},
+        index::{Origin, SecretState, Stored},
         name::{PolicyName, RequestKey, SourceName, Target},
         outcome::{self, End, Outcome},
         plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
@@ -32,6 +36,8 @@ const TARGETS_IN_FLIGHT: usize = 16;
 /// our label are watched.
 const CONFLICT_RETRY: Duration = Duration::from_secs(10);
 
+/// How soon a write is planned anew whose policies have changed since it was planned.
+const OUTDATED_RETRY: Duration = Duration::from_millis(200);
 impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
     pub(super) async fn reconcile(&self, key: &RequestKey) -> Next {
@@ -43,7 +49,13 @@ impl Context {
         let cleared = self.clear_all(&plan, now).await;
         done.iter().for_each(|done| next.merge(done.next));
         next.failed |= cleared.failed;
+        if next.abandoned {
+            return Next { failed: true, ..Next::default() };
+        }
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
+        if done.iter().any(|done| done.put_off) {
+            return next;
+        }
         let outcomes = done.into_iter().filter_map(Done::into_outcome).collect();
         next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
         next
@@ -121,6 +133,12 @@ impl Context {
                 let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
             }
+            Written::Throttled(wait) => {
+                let until =
+                    SignedDuration::try_from(wait).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+                let next = Next { turn: Some(wait), ..Next::default() };
+                last(Done { next, ..Done::of(&target, End::Throttled(until.unwrap_or(Timestamp::MAX))) })
+            }
             Written::Failed(failure) => last(self.failed(&target, &failure)),
         }
     }
@@ -164,6 +182,15 @@ impl Context {
         }
     }
 
+    /// Tells on the object itself that the operator failed on it.
+    pub(super) async fn report_panic(&self, key: &RequestKey) {
+        let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
+        let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
+        if let Err(failure) = self.reports.report(key, &request.uid, status, Vec::new()).await {
+            tracing::warn!(request = %key, "status not written: {failure}");
+        }
+    }
+
     fn describe(&self, obstacle: &Obstacle, target: &Target) -> (Reason, String) {
         let namespace = &target.namespace;
         match obstacle {
@@ -175,12 +202,7 @@ impl Context {
                 (Reason::NamespaceTerminating, format!("namespace {namespace} is being deleted"))
             }
             Obstacle::NotDelegated => (Reason::NotDelegated, self.delegation_advice(target)),
-            Obstacle::Senior(key) => (
-                Reason::TargetConflict,
-                format!(
-                    "Secret {target} is written by the older request {key}; choose another spec.name or delete one of the two"
-                ),
-            ),
+            Obstacle::Senior(key) => (Reason::TargetConflict, outranked(target, key)),
             Obstacle::Suspended | Obstacle::RequestDeleting | Obstacle::NotListed => {
                 (Reason::Suspended, "spec.suspend is true: nothing is written".into())
             }
@@ -190,11 +212,15 @@ impl Context {
     fn failed(&self, target: &Target, failure: &ApiFailure) -> Done {
         let (reason, message) = self.judge_failure(target, failure);
         let next = match (reason, failure) {
+            (_, ApiFailure::NotLeader) => Next { abandoned: true, ..Next::default() },
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
+            (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },
         };
-        Done { next, ..Done::held(target, reason, message) }
+        // What was planned for is not there any more: it is planned anew before anything is said.
+        let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
+        Done { next, put_off, ..Done::held(target, reason, message) }
     }
 }
 
@@ -205,6 +231,8 @@ struct Done {
     granted_by: Vec<PolicyName>,
     /// Whether the tenant learns of it: not of a namespace that is only selected and not granted.
     shown: bool,
+    /// It is planned anew at once, and nothing is worth saying until then.
+    put_off: bool,
     written: Option<Timestamp>,
     note: Option<Note>,
     next: Next,
@@ -213,7 +241,7 @@ struct Done {
 impl Done {
     fn of(target: &Target, end: End) -> Self {
         let (granted_by, written, note, next) = (Vec::new(), None, None, Next::default());
-        Self { target: target.clone(), end, granted_by, shown: true, written, note, next }
+        Self { target: target.clone(), end, granted_by, shown: true, put_off: false, written, note, next }
     }
 
     fn held(target: &Target, reason: Reason, message: String) -> Self {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
@@ -14,7 +15,10 @@ use kube::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::events::{Note, Recorder, news};
+use super::{
+    events::{Note, news},
+    recorder::{self, Recorder},
+};
 use crate::{
     api::{SecretsDistribution, SecretsDistributionStatus, names},
     core::name::{RequestKey, Uid},
@@ -97,13 +101,20 @@ impl Reports {
         Ok(())
     }
 
-    /// An event that cannot be written is not worth a retry of the work it tells of.
     async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
         for note in notes {
             tracing::info!(request = %key, reason = note.reason, "{}", note.text);
-            if let Err(failure) = self.recorder.tell(key, uid, &note).await {
-                tracing::warn!(request = %key, reason = note.reason, "event not written: {failure}");
+            self.publish(&note, &recorder::request(key, uid)).await;
+            if let Some((target, uid)) = &note.secret {
+                self.publish(&note, &recorder::secret(target, uid)).await;
             }
+        }
+    }
+
+    /// An event that cannot be written is not worth a retry of the work it tells of.
+    async fn publish(&self, note: &Note, about: &ObjectReference) {
+        if let Err(failure) = self.recorder.tell(note, about).await {
+            tracing::warn!(about = about.name, reason = note.reason, "event not written: {failure}");
         }
     }
 

@@ -57,7 +57,8 @@ pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()
     });
 }
 
-async fn until(shutdown: CancellationToken, work: impl Future<Output = ()> + Send) {
+/// The work, unless `shutdown` comes first.
+pub async fn until(shutdown: CancellationToken, work: impl Future<Output = ()> + Send) {
     tokio::select! { () = shutdown.cancelled() => {}, () = work => {} }
 }
 

@@ -7,13 +7,14 @@ use kube::ResourceExt;
 
 use super::{
     invalid::InvalidField,
+    metadata,
     name::{NamespaceName, RequestKey, SecretKey, SecretName, SecretType, SourceName, Target, Uid},
     selector::Selector,
 };
 use crate::api::{DeletionPolicy, SecretsDistribution, names};
 
 /// The most mappings a request may have. The schema says the same.
-const MAX_MAPPINGS: usize = 64;
+pub(super) const MAX_MAPPINGS: usize = 64;
 
 /// A `SecretsDistribution` whose every field has been checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,8 +86,8 @@ impl Request {
             mappings: mappings(object)?,
             destinations: destinations(object, &key)?,
             selector,
-            labels: labels(object)?,
-            annotations: annotations(object)?,
+            labels: metadata::labels(&spec.metadata)?,
+            annotations: metadata::annotations(&spec.metadata)?,
             deletion_policy: spec.deletion_policy,
             adopt: spec.adopt,
             suspend: spec.suspend,
@@ -98,12 +99,6 @@ impl Request {
     /// The Secret this request writes in `namespace`.
     pub fn target(&self, namespace: &NamespaceName) -> Target {
         Target { namespace: namespace.clone(), name: self.secret_name.clone() }
-    }
-
-    /// Sorts requests by age: of two, the smaller one is the older. The UID breaks ties, so that the
-    /// order never depends on who looks.
-    pub fn seniority(&self) -> (Timestamp, &Uid) {
-        (self.created, &self.uid)
     }
 }
 
@@ -148,49 +143,4 @@ fn destinations(object: &SecretsDistribution, key: &RequestKey) -> Result<BTreeS
         NamespaceName::parse(name).map_err(|e| InvalidField::new(format!("spec.namespaces[{i}]"), e))
     };
     object.spec.namespaces.iter().enumerate().map(parse).collect()
-}
-
-fn labels(object: &SecretsDistribution) -> Result<BTreeMap<String, String>, InvalidField> {
-    let labels = object.spec.metadata.labels.iter().map(|(key, value)| (key.clone(), value.0.clone()));
-    let recommended = |key: &str| key.starts_with("app.kubernetes.io/") && key != names::MANAGED_BY_LABEL;
-    unreserved(labels.collect(), "spec.metadata.labels", |key| is_reserved(key) && !recommended(key))
-}
-
-fn annotations(object: &SecretsDistribution) -> Result<BTreeMap<String, String>, InvalidField> {
-    let annotations = object.spec.metadata.annotations.iter().map(|(key, value)| (key.clone(), value.0.clone()));
-    unreserved(annotations.collect(), "spec.metadata.annotations", is_reserved)
-}
-
-fn unreserved(
-    entries: BTreeMap<String, String>,
-    field: &str,
-    is_reserved: impl Fn(&str) -> bool,
-) -> Result<BTreeMap<String, String>, InvalidField> {
-    match entries.keys().any(|key| is_reserved(key)) {
-        true => Err(InvalidField::new(field, "has a key under xlscsde.nhs.uk/, kubernetes.io/ or k8s.io/: reserved")),
-        false => Ok(entries),
-    }
-}
-
-/// Whether the operator or a controller of the cluster acts on labels and annotations of that prefix.
-fn is_reserved(key: &str) -> bool {
-    let Some((prefix, _)) = key.split_once('/') else { return false };
-    let of_kubernetes =
-        |domain: &str| prefix.strip_suffix(domain).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'));
-    prefix == names::GROUP || of_kubernetes("kubernetes.io") || of_kubernetes("k8s.io")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reserved_prefixes_are_those_of_the_schema() {
-        for key in ["xlscsde.nhs.uk/owner-uid", "kubernetes.io/x", "app.kubernetes.io/x", "k8s.io/x", "a.b.k8s.io/x"] {
-            assert!(is_reserved(key), "{key}");
-        }
-        for key in ["team", "workspaces.xlscsde.nhs.uk/a", "notkubernetes.io/x", "kubernetes.io.example/x", "k8s.io"] {
-            assert!(!is_reserved(key), "{key}");
-        }
-    }
 }
