@@ -1,19 +1,17 @@
 //! Events: what a person should notice. A routine success has none.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType};
 
 use crate::{
     api::{SecretsDistributionStatus, conditions::ConditionType},
-    core::name::{RequestKey, Target, Uid},
+    core::name::{Target, Uid},
 };
 
 /// Something to notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Normal or Warning.
-    pub severity: EventType,
+    /// Normal or Warning: the event's `type`.
+    pub severity: &'static str,
     /// Short name of what happened: the event's `reason`.
     pub reason: String,
     /// What the operator was doing: the event's `action`.
@@ -26,7 +24,7 @@ pub struct Note {
 
 impl Note {
     fn normal(reason: &str, action: &'static str, text: String) -> Self {
-        Self { severity: EventType::Normal, reason: reason.into(), action, text, secret: None }
+        Self { severity: "Normal", reason: reason.into(), action, text, secret: None }
     }
 
     /// A Secret was taken over.
@@ -52,19 +50,7 @@ impl Note {
 
     fn revocation(reason: &str, text: String, target: &Target, secret: &Uid) -> Self {
         let secret = Some((target.clone(), secret.clone()));
-        Self { severity: EventType::Warning, reason: reason.into(), action: "Revoke", text, secret }
-    }
-
-    /// The event.
-    pub fn event(&self) -> Event {
-        Event {
-            type_: self.severity,
-            reason: self.reason.clone(),
-            // The API server allows 1024 bytes; every message is ASCII.
-            note: Some(self.text.chars().take(1000).collect()),
-            action: self.action.into(),
-            secondary: None,
-        }
+        Self { severity: "Warning", reason: reason.into(), action: "Revoke", text, secret }
     }
 }
 
@@ -81,30 +67,8 @@ pub fn news(previous: &SecretsDistributionStatus, status: &SecretsDistributionSt
         let known = reason_of(previous, kind).is_some_and(|(_, before, _)| before == reason);
         let told_elsewhere = ["NotPermitted", "RevocationPending", "Suspended"].contains(&reason.as_str());
         if now == "False" && !known && !told_elsewhere {
-            notes.push(Note { severity: EventType::Warning, reason, action, text: message, secret: None });
+            notes.push(Note { severity: "Warning", reason, action, text: message, secret: None });
         }
     }
     notes
-}
-
-/// What an event about a request is about.
-pub fn request(key: &RequestKey, uid: &Uid) -> ObjectReference {
-    let version = format!("{}/v1", crate::api::names::GROUP);
-    reference(&version, "SecretsDistribution", (key.namespace.as_str(), key.name.as_str()), uid)
-}
-
-/// What an event about a Secret is about.
-pub fn secret(target: &Target, uid: &Uid) -> ObjectReference {
-    reference("v1", "Secret", (target.namespace.as_str(), target.name.as_str()), uid)
-}
-
-fn reference(api_version: &str, kind: &str, (namespace, name): (&str, &str), uid: &Uid) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(api_version.into()),
-        kind: Some(kind.into()),
-        namespace: Some(namespace.into()),
-        name: Some(name.into()),
-        uid: Some(uid.to_string()),
-        ..Default::default()
-    }
 }

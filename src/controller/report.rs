@@ -11,12 +11,14 @@ use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
     core::ApiResource,
-    runtime::events::{Recorder, Reporter},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::events::{self, Note, news};
+use super::{
+    events::{Note, news},
+    recorder::{self, Recorder},
+};
 use crate::{
     api::{SecretsDistribution, SecretsDistributionStatus, names},
     core::name::{RequestKey, Uid},
@@ -45,8 +47,7 @@ pub struct Known {
 impl Reports {
     /// Nothing is known yet.
     pub fn new(client: Client, timeout: Duration) -> Self {
-        let reporter = Reporter { controller: names::FIELD_MANAGER.into(), instance: None };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let recorder = Recorder::new(client.clone(), timeout);
         Self { client, timeout, recorder, known: Mutex::default() }
     }
 
@@ -115,22 +116,18 @@ impl Reports {
     async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
         for note in notes {
             tracing::info!(request = %key, reason = note.reason, "{}", note.text);
-            self.publish(&note, &events::request(key, uid)).await;
+            self.publish(&note, &recorder::request(key, uid)).await;
             if let Some((target, uid)) = &note.secret {
-                self.publish(&note, &events::secret(target, uid)).await;
+                self.publish(&note, &recorder::secret(target, uid)).await;
             }
         }
     }
 
     /// An event that cannot be written is not worth a retry of the work it tells of.
     async fn publish(&self, note: &Note, about: &ObjectReference) {
-        let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), about)).await;
-        let failure = match published {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => ApiFailure::from(error),
-            Err(_) => ApiFailure::Unreachable,
-        };
-        tracing::warn!(about = about.name, reason = note.reason, "event not written: {failure}");
+        if let Err(failure) = self.recorder.tell(note, about).await {
+            tracing::warn!(about = about.name, reason = note.reason, "event not written: {failure}");
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<RequestKey, Known>> {
