@@ -42,9 +42,6 @@ pub struct AuditEntry {
     #[serde(rename = "requestURI")]
     /// Path and query.
     pub request_uri: String,
-    /// When the API server received it.
-    #[serde(rename = "requestReceivedTimestamp")]
-    pub received: Timestamp,
     user: UserInfo,
     impersonated_user: Option<UserInfo>,
     /// What it was about; none for a path that is no resource.

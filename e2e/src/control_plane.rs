@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -182,7 +183,8 @@ impl Supervisor {
         if crds.is_dir() {
             command.arg("--apply").arg(crds);
         }
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        // Ctrl-C reaches only us: we may still need the cluster to put things in order.
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn();
         let mut supervisor = Self(child.context("cannot start the control plane")?);
         let stdout = supervisor.0.stdout.take().context("no pipe from the supervisor")?;
         let mut line = String::new();

@@ -10,6 +10,7 @@
 mod audit;
 mod binaries;
 mod control_plane;
+pub mod demo;
 mod edits;
 mod eventually;
 mod kubeconfig;
@@ -22,6 +23,8 @@ mod progress;
 pub mod site;
 pub mod supervisor;
 mod workdir;
+
+pub(crate) use control_plane::repository;
 
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use control_plane::ControlPlane;

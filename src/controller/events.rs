@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::{SecretsDistributionStatus, conditions::ConditionType},
+    api::{
+        SecretsDistributionStatus,
+        conditions::{ConditionType, Reason},
+        events::{EventReason, is_told},
+    },
     core::name::{Target, Uid},
 };
 
@@ -23,35 +27,41 @@ pub struct Note {
 }
 
 impl Note {
-    fn normal(reason: &str, action: &'static str, text: String) -> Self {
-        Self { severity: "Normal", reason: reason.into(), action, text, secret: None }
+    fn of(reason: EventReason, action: &'static str, text: String) -> Self {
+        let severity = match reason {
+            EventReason::Adopted | EventReason::Pruned => "Normal",
+            EventReason::RevocationPending | EventReason::Revoked => "Warning",
+        };
+        Self { severity, reason: reason.as_str().into(), action, text, secret: None }
     }
 
     /// A Secret was taken over.
     pub fn adopted(target: &Target) -> Self {
-        Self::normal("Adopted", "Write", format!("Secret {target} existed already and belongs to this request now"))
+        let text = format!("Secret {target} existed already and belongs to this request now");
+        Self::of(EventReason::Adopted, "Write", text)
     }
 
     /// A Secret that is not wanted any more was deleted.
     pub fn pruned(target: &Target) -> Self {
-        Self::normal("Pruned", "Delete", format!("Secret {target} is not part of this request any more: deleted"))
+        let text = format!("Secret {target} is not part of this request any more: deleted");
+        Self::of(EventReason::Pruned, "Delete", text)
     }
 
     /// A grace period has begun.
     pub fn revoking(target: &Target, secret: &Uid, until: Timestamp) -> Self {
         let text = format!("the grant of Secret {target} is gone: it is deleted at {until} unless the grant returns");
-        Self::revocation("RevocationPending", text, target, secret)
+        Self { secret: about(target, secret), ..Self::of(EventReason::RevocationPending, "Revoke", text) }
     }
 
     /// A Secret was deleted because its grant is gone.
     pub fn revoked(target: &Target, secret: &Uid) -> Self {
-        Self::revocation("Revoked", format!("the grant of Secret {target} is gone: deleted"), target, secret)
+        let text = format!("the grant of Secret {target} is gone: deleted");
+        Self { secret: about(target, secret), ..Self::of(EventReason::Revoked, "Revoke", text) }
     }
+}
 
-    fn revocation(reason: &str, text: String, target: &Target, secret: &Uid) -> Self {
-        let secret = Some((target.clone(), secret.clone()));
-        Self { severity: "Warning", reason: reason.into(), action: "Revoke", text, secret }
-    }
+fn about(target: &Target, secret: &Uid) -> Option<(Target, Uid)> {
+    Some((target.clone(), secret.clone()))
 }
 
 /// What the new status says for the first time: a refusal, or what is in the way of the Secret. The same reason
@@ -65,8 +75,8 @@ pub fn news(previous: &SecretsDistributionStatus, status: &SecretsDistributionSt
     for (kind, action) in [(ConditionType::Permitted, "Decide"), (ConditionType::Synced, "Write")] {
         let Some((now, reason, message)) = reason_of(status, kind) else { continue };
         let known = reason_of(previous, kind).is_some_and(|(_, before, _)| before == reason);
-        let told_elsewhere = ["NotPermitted", "RevocationPending", "Suspended"].contains(&reason.as_str());
-        if now == "False" && !known && !told_elsewhere {
+        let quiet = Reason::ALL.iter().any(|known| known.as_str() == reason && !is_told(*known));
+        if now == "False" && !known && !quiet {
             notes.push(Note { severity: "Warning", reason, action, text: message, secret: None });
         }
     }
