@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::config::Kubeconfig;
 use serde::Deserialize;
@@ -41,15 +42,14 @@ pub struct AuditEntry {
     #[serde(rename = "requestURI")]
     /// Path and query.
     pub request_uri: String,
-    /// When the API server received it.
-    #[serde(rename = "requestReceivedTimestamp")]
-    pub received: Timestamp,
     user: UserInfo,
     impersonated_user: Option<UserInfo>,
     /// What it was about; none for a path that is no resource.
     #[serde(default)]
     pub object_ref: ObjectRef,
     response_status: Option<ResponseStatus>,
+    #[serde(rename = "requestReceivedTimestamp")]
+    received: MicroTime,
     /// The client's own name for itself.
     #[serde(default)]
     pub user_agent: String,
@@ -91,6 +91,11 @@ impl AuditEntry {
     /// The HTTP status of the answer.
     pub fn code(&self) -> Option<u16> {
         self.response_status.as_ref().and_then(|status| status.code)
+    }
+
+    /// When the API server received it.
+    pub fn received(&self) -> Timestamp {
+        self.received.0
     }
 
     /// It would change something, whether it was allowed or not.
@@ -182,6 +187,12 @@ impl AuditEntries {
     #[must_use]
     pub fn writes(self) -> Self {
         self.only(AuditEntry::is_write)
+    }
+
+    /// Those that are not about a Lease, which its holder renews all the time.
+    #[must_use]
+    pub fn without_leases(self) -> Self {
+        self.only(|entry| entry.object_ref.resource != "leases")
     }
 
     /// Those about a resource (plural), subresources included.

@@ -22,7 +22,7 @@ pub fn asks(source: &str, more: Value) -> Value {
 }
 
 /// The destinations that a status names, each with its state and reason.
-pub fn names_of(status: &SecretsDistributionStatus) -> Vec<(String, String, String)> {
+pub fn targets_of(status: &SecretsDistributionStatus) -> Vec<(String, String, String)> {
     let told = status.targets.iter();
     told.map(|t| (t.namespace.clone(), format!("{:?}", t.state), t.reason.clone().unwrap_or_default())).collect()
 }
@@ -33,6 +33,19 @@ impl Site {
         self.sources.set(&[(source, content)])?;
         let tenant = self.tenant(&source.to_lowercase()).await?;
         tenant.grant(&[source]).await?;
+        Ok(tenant)
+    }
+
+    /// A namespace that exists already, such as kube-system.
+    pub async fn existing(&self, namespace: &str) -> Result<Tenant<'_>> {
+        Ok(Tenant { site: self, namespace: namespace.to_owned(), client: self.cluster.client().await? })
+    }
+
+    /// A new namespace of that name and with those labels; not delegated.
+    pub async fn named_tenant(&self, name: &str, labels: Value) -> Result<Tenant<'_>> {
+        let tenant = self.existing(name).await?;
+        let object = json!({ "metadata": { "name": name, "labels": labels } });
+        tenant.namespaces().create(&PostParams::default(), &serde_json::from_value(object)?).await?;
         Ok(tenant)
     }
 

@@ -28,7 +28,7 @@ pub(crate) use control_plane::repository;
 
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use control_plane::ControlPlane;
-pub use edits::{asks, names_of};
+pub use edits::{asks, targets_of};
 pub use eventually::{Outcome, eventually};
 pub use kubectl::{Kubectl, KubectlOutput};
 pub use mount::{Mount, PlainFolder};

@@ -79,6 +79,8 @@ impl Operator {
     pub const NAMESPACE: &str = "secrets-distributor";
     /// Its ServiceAccount.
     pub const SERVICE_ACCOUNT: &str = "secrets-distributor";
+    /// Name of its replica, unless the environment in its [`OperatorConfig`] has another `POD_NAME`.
+    pub const POD: &str = "operator-0";
     /// Its user name, as the audit log and RBAC know it.
     pub const USER: &str = "system:serviceaccount:secrets-distributor:secrets-distributor";
 
@@ -106,7 +108,7 @@ impl Operator {
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", &config.log_level]);
         command.args(&config.arguments);
         // What is set where the tests run must not decide what they show.
-        command.env_clear().env("KUBECONFIG", kubeconfig).envs(config.environment);
+        command.env_clear().env("KUBECONFIG", kubeconfig).env("POD_NAME", Self::POD).envs(config.environment);
         Ok(Self { process: Process::start("the operator", command, &folder.join("log"))? })
     }
 

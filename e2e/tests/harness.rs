@@ -178,7 +178,7 @@ async fn the_operator_gets_the_arguments_of_its_contract_and_nothing_of_our_envi
     {
         assert!(logs.contains(part), "{part}: {logs}");
     }
-    assert!(logs.contains("environment: KUBECONFIG PWD "), "{logs}");
+    assert!(logs.contains("environment: KUBECONFIG POD_NAME PWD "), "{logs}");
     let exit = operator.terminate(SOON).await.unwrap();
     assert!(exit.status.success() && operator.logs().ends_with("last word\n"), "{exit:?} {}", operator.logs());
 }

@@ -44,12 +44,12 @@ fn malformed() -> Vec<(&'static str, Value, &'static str)> {
         (
             "label",
             json!({ "spec": { "secrets": good, "metadata": { "labels": { "xlscsde.nhs.uk/owner-uid": "Shh" } } } }),
-            "spec.metadata.labels: has a key under",
+            "spec.metadata.labels: keys under xlscsde.nhs.uk/",
         ),
         (
             "annotation",
             json!({ "spec": { "secrets": good, "metadata": { "annotations": { "kubernetes.io/x": "Shh" } } } }),
-            "spec.metadata.annotations: has a key under",
+            "spec.metadata.annotations: keys under xlscsde.nhs.uk/",
         ),
     ]
 }

@@ -73,7 +73,7 @@ async fn writes_follow_the_curve_and_each_status_is_written_at_most_twice() -> R
 /// In no stretch of time are there more writes than a full bucket and what has flowed into it since.
 fn assert_on_curve(writes: &[&AuditEntry], interval: Duration) {
     assert!(writes.len() > BURST, "only {} writes", writes.len());
-    let mut times: Vec<_> = writes.iter().map(|write| write.received).collect();
+    let mut times: Vec<_> = writes.iter().map(|write| write.received()).collect();
     times.sort();
     for (i, from) in times.iter().enumerate() {
         for (j, to) in times.iter().enumerate().skip(i) {

@@ -14,7 +14,7 @@ use crate::{
         observed::Observed,
         plan::{Fate, Leftover},
         render::Rendered,
-        settle::{Foreign, Ownership, Revoking, Step, settle},
+        settle::{Foreign, Ownership, Revoking, Step, settle, whole_second},
     },
     error::ApiFailure,
     limits::Urgency,
@@ -26,7 +26,7 @@ const TRIES: usize = 4;
 /// How a write ended.
 pub enum Written {
     /// The Secret is as it should be; what there is to tell about it.
-    Done(Box<Observed>, Option<Note>),
+    Done(Option<Note>),
     /// What stands there is not ours to touch.
     Conflict(String),
     /// The rate limit of the namespace is used up: its turn comes after this time.
@@ -71,8 +71,8 @@ impl Context {
             return Ok(Written::Throttled(wait));
         }
         let created = self.secrets.create(rendered).await?;
-        self.remember(rendered, &created);
-        Ok(Written::Done(Box::new(created), None))
+        self.remember(rendered, created);
+        Ok(Written::Done(None))
     }
 
     /// Before every write: it must still be permitted, and it costs a token. One token is the price of one
@@ -109,7 +109,7 @@ impl Context {
             self.world().requests.get(key).is_some_and(|stored| stored.uid() == uid)
         });
         match step {
-            Step::Keep => Ok(Written::Done(Box::new(observed.clone()), None)),
+            Step::Keep => Ok(Written::Done(None)),
             Step::Refuse(why) => Ok(conflict(rendered, why)),
             Step::Change(ownership) => self.change(rendered, observed, ownership, paid).await,
         }
@@ -133,10 +133,9 @@ impl Context {
         if !rendered.is_held(&changed) {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
-        self.remember(rendered, &changed);
+        self.remember(rendered, changed);
         let adopted = matches!(ownership, Ownership::Original | Ownership::Adopted);
-        let note = adopted.then(|| Note::adopted(&target));
-        Ok(Written::Done(Box::new(changed), note))
+        Ok(Written::Done(adopted.then(|| Note::adopted(&target))))
     }
 
     /// A type cannot be changed: a Secret that is ours is deleted and made anew. One that is to be adopted is
@@ -166,8 +165,8 @@ impl Context {
     }
 
     /// Puts our own write into the index at once, so that nothing is done twice before the watch shows it.
-    fn remember(&self, rendered: &Rendered, observed: &Observed) {
-        self.world_mut().secrets.apply(&rendered.permit().target(), observed.clone());
+    fn remember(&self, rendered: &Rendered, observed: Observed) {
+        self.world_mut().secrets.apply(&rendered.permit().target(), observed);
     }
 
     /// Revokes: deletes, or begins the grace period. Answers what there is to tell.
@@ -181,7 +180,7 @@ impl Context {
         match revoking {
             Revoking::Retain | Revoking::Wait { .. } => Ok(None),
             Revoking::Mark { until } => {
-                let marked = self.secrets.mark_revoked(target, observed, now).await?;
+                let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await?;
                 self.world_mut().secrets.apply(target, marked);
                 Ok(Some(Note::revoking(target, &observed.uid, until)))
             }

@@ -1,8 +1,6 @@
 //! Events: what a person should notice. A routine success has none.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType};
 
 use crate::{
     api::{
@@ -10,14 +8,14 @@ use crate::{
         conditions::{ConditionType, Reason},
         events::{EventReason, is_told},
     },
-    core::name::{RequestKey, Target, Uid},
+    core::name::{Target, Uid},
 };
 
 /// Something to notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Normal or Warning.
-    pub severity: EventType,
+    /// Normal or Warning: the event's `type`.
+    pub severity: &'static str,
     /// Short name of what happened: the event's `reason`.
     pub reason: String,
     /// What the operator was doing: the event's `action`.
@@ -31,8 +29,8 @@ pub struct Note {
 impl Note {
     fn of(reason: EventReason, action: &'static str, text: String) -> Self {
         let severity = match reason {
-            EventReason::Adopted | EventReason::Pruned => EventType::Normal,
-            EventReason::RevocationPending | EventReason::Revoked => EventType::Warning,
+            EventReason::Adopted | EventReason::Pruned => "Normal",
+            EventReason::RevocationPending | EventReason::Revoked => "Warning",
         };
         Self { severity, reason: reason.as_str().into(), action, text, secret: None }
     }
@@ -52,30 +50,18 @@ impl Note {
     /// A grace period has begun.
     pub fn revoking(target: &Target, secret: &Uid, until: Timestamp) -> Self {
         let text = format!("the grant of Secret {target} is gone: it is deleted at {until} unless the grant returns");
-        Self::revocation(EventReason::RevocationPending, text, target, secret)
+        Self { secret: about(target, secret), ..Self::of(EventReason::RevocationPending, "Revoke", text) }
     }
 
     /// A Secret was deleted because its grant is gone.
     pub fn revoked(target: &Target, secret: &Uid) -> Self {
         let text = format!("the grant of Secret {target} is gone: deleted");
-        Self::revocation(EventReason::Revoked, text, target, secret)
+        Self { secret: about(target, secret), ..Self::of(EventReason::Revoked, "Revoke", text) }
     }
+}
 
-    fn revocation(reason: EventReason, text: String, target: &Target, secret: &Uid) -> Self {
-        Self { secret: Some((target.clone(), secret.clone())), ..Self::of(reason, "Revoke", text) }
-    }
-
-    /// The event.
-    pub fn event(&self) -> Event {
-        Event {
-            type_: self.severity,
-            reason: self.reason.clone(),
-            // The API server allows 1024 bytes; every message is ASCII.
-            note: Some(self.text.chars().take(1000).collect()),
-            action: self.action.into(),
-            secondary: None,
-        }
-    }
+fn about(target: &Target, secret: &Uid) -> Option<(Target, Uid)> {
+    Some((target.clone(), secret.clone()))
 }
 
 /// What the new status says for the first time: a refusal, or what is in the way of the Secret. The same reason
@@ -91,30 +77,8 @@ pub fn news(previous: &SecretsDistributionStatus, status: &SecretsDistributionSt
         let known = reason_of(previous, kind).is_some_and(|(_, before, _)| before == reason);
         let quiet = Reason::ALL.iter().any(|known| known.as_str() == reason && !is_told(*known));
         if now == "False" && !known && !quiet {
-            notes.push(Note { severity: EventType::Warning, reason, action, text: message, secret: None });
+            notes.push(Note { severity: "Warning", reason, action, text: message, secret: None });
         }
     }
     notes
-}
-
-/// What an event about a request is about.
-pub fn request(key: &RequestKey, uid: &Uid) -> ObjectReference {
-    let version = format!("{}/v1", crate::api::names::GROUP);
-    reference(&version, "SecretsDistribution", (key.namespace.as_str(), key.name.as_str()), uid)
-}
-
-/// What an event about a Secret is about.
-pub fn secret(target: &Target, uid: &Uid) -> ObjectReference {
-    reference("v1", "Secret", (target.namespace.as_str(), target.name.as_str()), uid)
-}
-
-fn reference(api_version: &str, kind: &str, (namespace, name): (&str, &str), uid: &Uid) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(api_version.into()),
-        kind: Some(kind.into()),
-        namespace: Some(namespace.into()),
-        name: Some(name.into()),
-        uid: Some(uid.to_string()),
-        ..Default::default()
-    }
 }

@@ -9,6 +9,7 @@ mod parse;
 mod policies;
 mod queue;
 mod reconcile;
+mod recorder;
 mod report;
 mod secret_api;
 mod secret_body;

@@ -11,12 +11,14 @@ use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
     core::ApiResource,
-    runtime::events::{Recorder, Reporter},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::events::{self, Note, news};
+use super::{
+    events::{Note, news},
+    recorder::{self, Recorder},
+};
 use crate::{
     api::{SecretsDistribution, SecretsDistributionStatus, names},
     core::name::{RequestKey, Uid},
@@ -45,8 +47,7 @@ pub struct Known {
 impl Reports {
     /// Nothing is known yet.
     pub fn new(client: Client, timeout: Duration) -> Self {
-        let reporter = Reporter { controller: names::FIELD_MANAGER.into(), instance: None };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let recorder = Recorder::new(client.clone(), timeout);
         Self { client, timeout, recorder, known: Mutex::default() }
     }
 
@@ -76,49 +77,57 @@ impl Reports {
         self.known().get(key).map(|known| known.status.clone()).unwrap_or_default()
     }
 
-    /// Writes the status, if it says anything new, and then the events.
+    /// Writes the status, if there is one and it says anything new, and then the events: those of what was done
+    /// also if the status could not be written.
     pub async fn report(
         &self,
         key: &RequestKey,
         uid: &Uid,
-        status: SecretsDistributionStatus,
+        status: Option<SecretsDistributionStatus>,
         mut notes: Vec<Note>,
     ) -> Result<(), ApiFailure> {
-        let previous = self.previous(key);
-        if let Some(patch) = status_patch(&previous, &status) {
-            let api: Api<DynamicObject> = Api::namespaced_with(
-                self.client.clone(),
-                key.namespace.as_str(),
-                &ApiResource::erase::<SecretsDistribution>(&()),
-            );
-            let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await?;
-            let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
-            notes.extend(news(&previous, &status));
-            self.seen(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
-        }
+        let written = match status {
+            Some(status) => self.write(key, uid, status).await,
+            None => Ok(Vec::new()),
+        };
+        let written = written.map(|news| notes.extend(news));
         self.tell(key, uid, notes).await;
-        Ok(())
+        written
+    }
+
+    /// Writes the status. Answers with what it says for the first time.
+    async fn write(
+        &self,
+        key: &RequestKey,
+        uid: &Uid,
+        status: SecretsDistributionStatus,
+    ) -> Result<Vec<Note>, ApiFailure> {
+        let previous = self.previous(key);
+        let Some(patch) = status_patch(&previous, &status) else { return Ok(Vec::new()) };
+        let resource = ApiResource::erase::<SecretsDistribution>(&());
+        let api = Api::namespaced_with(self.client.clone(), key.namespace.as_str(), &resource);
+        let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await?;
+        let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
+        let news = news(&previous, &status);
+        self.seen(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
+        Ok(news)
     }
 
     async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
         for note in notes {
             tracing::info!(request = %key, reason = note.reason, "{}", note.text);
-            self.publish(&note, &events::request(key, uid)).await;
+            self.publish(&note, &recorder::request(key, uid)).await;
             if let Some((target, uid)) = &note.secret {
-                self.publish(&note, &events::secret(target, uid)).await;
+                self.publish(&note, &recorder::secret(target, uid)).await;
             }
         }
     }
 
     /// An event that cannot be written is not worth a retry of the work it tells of.
     async fn publish(&self, note: &Note, about: &ObjectReference) {
-        let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), about)).await;
-        let failure = match published {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => ApiFailure::from(error),
-            Err(_) => ApiFailure::Unreachable,
-        };
-        tracing::warn!(about = about.name, reason = note.reason, "event not written: {failure}");
+        if let Err(failure) = self.recorder.tell(note, about).await {
+            tracing::warn!(about = about.name, reason = note.reason, "event not written: {failure}");
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<RequestKey, Known>> {

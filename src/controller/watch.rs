@@ -239,6 +239,8 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
         let labels = object.metadata.labels.unwrap_or_default();
         let touched = context.world_mut().apply_namespace(Namespace { name: name.clone(), labels, terminating });
         context.namespaces.add(context, &name);
+        // Its labels may have made it a destination.
+        context.wake_if_wanted(&name);
         context.policy_reports.counts_changed();
         touched.iter().for_each(|key| context.wake_destinations(key));
         touched
@@ -301,8 +303,21 @@ impl Context {
     /// A request came, or changed, or wants other namespaces: of those nothing is said that may be outdated.
     fn wake_destinations(&self, key: &RequestKey) {
         let undelegated = self.world().undelegated_destinations(key);
-        for namespace in undelegated.iter().filter(|namespace| self.namespaces.wake(namespace)) {
-            self.world_mut().set_delegation(namespace, Delegation::Unknown);
+        undelegated.iter().for_each(|namespace| self.wake(namespace));
+    }
+
+    fn wake_if_wanted(&self, namespace: &NamespaceName) {
+        let wanted = self.world().requests.claims_in(namespace).next().is_some();
+        if wanted {
+            self.wake(namespace);
+        }
+    }
+
+    fn wake(&self, namespace: &NamespaceName) {
+        // Locked first, so that what the list then finds comes after this.
+        let mut world = self.world_mut();
+        if self.namespaces.wake(namespace) {
+            world.set_delegation(namespace, Delegation::Unknown);
         }
     }
 }

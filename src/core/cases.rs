@@ -75,22 +75,35 @@ impl fmt::Display for Expected {
 pub struct Discrepancy {
     /// The request.
     pub request: RequestKey,
-    /// The destination.
-    pub destination: NamespaceName,
-    /// What the table expects; nothing if it does not list the destination.
-    pub expected: Option<Expected>,
-    /// What is decided; nothing if the request has no such destination.
-    pub decided: Option<Expected>,
+    /// The namespace.
+    pub namespace: NamespaceName,
+    /// In what they part.
+    pub difference: Difference,
+}
+
+/// In what a table and the decision part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The decision is another one.
+    Decision {
+        /// What the table expects.
+        expected: Expected,
+        /// What is decided.
+        decided: Expected,
+    },
+    /// The table expects something of a namespace that is no destination of the request.
+    NoDestination,
+    /// The table does not list a destination of the request; this is decided about it.
+    NotListed(Expected),
 }
 
 impl fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}: ", self.request, self.destination)?;
-        match (&self.expected, &self.decided) {
-            (Some(expected), Some(decided)) => write!(f, "expected {expected}, decided {decided}"),
-            (Some(_), None) => f.write_str("expected, but it is no destination of the request"),
-            (None, Some(decided)) => write!(f, "not expected, decided {decided}"),
-            (None, None) => f.write_str("nothing expected and nothing decided"),
+        write!(f, "{} in {}: ", self.request, self.namespace)?;
+        match &self.difference {
+            Difference::Decision { expected, decided } => write!(f, "expected {expected}, decided {decided}"),
+            Difference::NoDestination => f.write_str("expected, but it is no destination of the request"),
+            Difference::NotListed(decided) => write!(f, "not expected, decided {decided}"),
         }
     }
 }
@@ -176,11 +189,6 @@ impl Table {
         Ok(Self { with, together, namespaces, cases })
     }
 
-    /// The number of decisions that the table expects.
-    pub fn decisions(&self) -> usize {
-        self.cases.iter().map(|case| case.expected.len()).sum()
-    }
-
     /// Decides every request under the policies. Answers where the decision is not the expected one.
     pub fn run(&self, policies: Vec<Policy>, operator_namespace: NamespaceName) -> Vec<Discrepancy> {
         let requests = self.cases.iter().map(|case| case.request.clone());
@@ -199,24 +207,30 @@ impl Table {
 }
 
 impl Case {
-    fn compare(&self, decided: BTreeMap<NamespaceName, Expected>) -> Vec<Discrepancy> {
-        let destinations: BTreeSet<_> = self.expected.keys().chain(decided.keys()).collect();
-        let differs = destinations.into_iter().filter(|name| self.expected.get(*name) != decided.get(*name));
-        differs
-            .map(|name| Discrepancy {
-                request: self.request.key.clone(),
-                destination: name.clone(),
-                expected: self.expected.get(name).cloned(),
-                decided: decided.get(name).cloned(),
-            })
-            .collect()
+    fn compare(&self, mut decided: BTreeMap<NamespaceName, Expected>) -> Vec<Discrepancy> {
+        let of_listed = |(namespace, expected): (&NamespaceName, &Expected)| {
+            let difference = match decided.remove(namespace) {
+                None => Difference::NoDestination,
+                Some(decided) if decided == *expected => return None,
+                Some(decided) => Difference::Decision { expected: expected.clone(), decided },
+            };
+            Some((namespace.clone(), difference))
+        };
+        let mut differences: Vec<_> = self.expected.iter().filter_map(of_listed).collect();
+        differences.extend(decided.into_iter().map(|(namespace, decided)| (namespace, Difference::NotListed(decided))));
+        let discrepancy =
+            |(namespace, difference)| Discrepancy { request: self.request.key.clone(), namespace, difference };
+        differences.into_iter().map(discrepancy).collect()
     }
 }
 
 fn decided(request: &Request, decision: Decision) -> Expected {
-    let Decision::Denied(denial) = decision else { return Expected::Permitted(Permitted::Permitted) };
-    let mappings = request.mappings.iter().zip(denial.reasons);
-    let refused = mappings.filter(|(_, reasons)| !reasons.is_empty());
+    let reasons = match decision {
+        Decision::Permitted(_) => return Expected::Permitted(Permitted::Permitted),
+        Decision::Denied(denial) => denial.reasons,
+        Decision::Unready => vec![BTreeSet::from([Reason::PoliciesNotReady]); request.mappings.len()],
+    };
+    let refused = request.mappings.iter().zip(reasons).filter(|(_, reasons)| !reasons.is_empty());
     Expected::Denied(refused.map(|(mapping, reasons)| (mapping.to.to_string(), reasons)).collect())
 }
 
@@ -253,115 +267,4 @@ impl RequestRow {
 
 fn namespace(name: &str, field: String) -> Result<NamespaceName, InvalidField> {
     NamespaceName::parse(name).map_err(|error| InvalidField::new(field, error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POLICY: &str = r#"
-apiVersion: xlscsde.nhs.uk/v1
-kind: DistributionPolicy
-metadata: {name: p}
-spec:
-  namespaces: {names: [team-a]}
-  rules: [{effect: Allow, sources: [a]}]
-"#;
-
-    const TABLE: &str = r#"
-at: "2026-01-01T00:00:00Z"
-namespaces: [{name: team-a}, {name: team-b}]
-requests:
-- {namespace: team-a, name: good, spec: {secrets: [{from: a, to: k}]}, expect: {team-a: Permitted}}
-- {namespace: team-a, name: fine, spec: {secrets: [{from: a, to: k}]}, expect: {team-a: "Permitted"}}
-- namespace: team-a
-  name: bad
-  spec: {secrets: [{from: a, to: k}, {from: b, to: l}], namespaces: [team-a, team-b]}
-  expect:
-    team-a: {l: [SourceNotPermitted]}
-    team-b: {k: [NoPolicyForNamespace], l: [NoPolicyForNamespace]}
-"#;
-
-    fn run(table: &str) -> Vec<String> {
-        let operator = NamespaceName::parse("secrets-distributor").unwrap();
-        let discrepancies = Table::parse(table).unwrap().run(policies(POLICY).unwrap(), operator);
-        discrepancies.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn a_table_that_is_true_passes() {
-        assert_eq!(run(TABLE), Vec::<String>::new());
-        assert_eq!(Table::parse(TABLE).unwrap().decisions(), 4);
-    }
-
-    #[test]
-    fn each_way_of_being_wrong_is_told() {
-        for (from, to, told) in [
-            (
-                "team-a: Permitted",
-                "team-a: {k: [KeyNotPermitted]}",
-                "team-a/good in team-a: expected {k: [KeyNotPermitted]}, decided Permitted",
-            ),
-            (
-                "team-a: {l: [SourceNotPermitted]}",
-                "team-a: Permitted",
-                "team-a/bad in team-a: expected Permitted, decided {l: [SourceNotPermitted]}",
-            ),
-            (
-                "    team-a: {l: [SourceNotPermitted]}\n",
-                "",
-                "team-a/bad in team-a: not expected, decided {l: [SourceNotPermitted]}",
-            ),
-            (
-                "{team-a: Permitted}",
-                "{team-a: Permitted, team-b: Permitted}",
-                "team-a/good in team-b: expected, but it is no destination of the request",
-            ),
-        ] {
-            assert_eq!(run(&TABLE.replace(from, to)), [told]);
-        }
-    }
-
-    #[test]
-    fn what_is_no_table_is_refused_with_its_place() {
-        for (from, to, told) in [
-            ("namespaces: [{", "labels: 1\nnamespaces: [{", "labels: there is no such field"),
-            (
-                "spec: {secrets: [{from: a, to: k}]}",
-                "spec: {secret: [], secrets: [{from: a, to: k}]}",
-                "requests.0.spec.secret: there is no such field",
-            ),
-            ("[SourceNotPermitted]", "[NoSuchReason]", "expected the word Permitted, or"),
-            (
-                "team-a: {l: [SourceNotPermitted]}\n    team-b: {k: [NoPolicyForNamespace], l: [NoPolicyForNamespace]}",
-                "team-a: Permitted",
-                "something permitted and something denied",
-            ),
-            ("name: bad", "name: good", "same namespace and name"),
-            ("{from: b, to: l}", "{from: ../b, to: l}", "requests[2].spec.secrets[1].from: must be a source name"),
-            ("{name: team-b}", "{name: Team_B}", "namespaces[1].name: must be a namespace name"),
-            ("at: \"2026-01-01T00:00:00Z\"", "at: noon", "table: "),
-        ] {
-            let error = Table::parse(&TABLE.replacen(from, to, 1)).unwrap_err().to_string();
-            assert!(error.contains(told), "{to}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_policy_file_holds_policies_and_nothing_else() {
-        assert_eq!(policies(&format!("{POLICY}---{}", POLICY.replace("name: p", "name: q"))).unwrap().len(), 2);
-        for (from, to, told) in [
-            (
-                "kind: DistributionPolicy",
-                "kind: Secret",
-                "apiVersion, kind: must be a DistributionPolicy of xlscsde.nhs.uk/v1",
-            ),
-            ("sources: [a]", "sources: [a], source: [b]", "spec.rules.0.source: there is no such field"),
-            ("sources: [a]", "sources: ['[a]']", "spec.rules[0].sources[0]: not a glob"),
-            ("sources: [a]", "sources: a", "policy: "),
-        ] {
-            let error = policies(&POLICY.replace(from, to)).unwrap_err().to_string();
-            assert!(error.contains(told), "{to}: {error}");
-        }
-    }
 }

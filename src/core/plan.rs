@@ -189,9 +189,19 @@ impl World {
     }
 
     fn revocation(&self, request: &Request, target: &Target, now: Timestamp) -> Option<(Box<Observed>, Revoking)> {
+        let observed = self.own_secret(request, target).filter(|observed| !observed.deleting)?;
+        let revoking = revoke(&observed, now);
+        Some((observed, revoking))
+    }
+
+    /// When the operator last wrote the Secret of a request, if it is there.
+    pub fn last_written(&self, request: &Request, target: &Target) -> Option<Timestamp> {
+        self.own_secret(request, target)?.written
+    }
+
+    fn own_secret(&self, request: &Request, target: &Target) -> Option<Box<Observed>> {
         let SecretState::Present(observed) = self.secrets.state(target) else { return None };
-        let ours = observed.belongs_to(&request.uid, &request.key, target) && !observed.deleting;
-        ours.then(|| (observed.clone(), revoke(&observed, now)))
+        observed.belongs_to(&request.uid, &request.key, target).then_some(observed)
     }
 
     fn plan_leftovers(&self, key: &RequestKey, subject: &Subject, now: Timestamp) -> Vec<Leftover> {

@@ -152,10 +152,15 @@ pub fn revoke(observed: &Observed, now: Timestamp) -> Revoking {
     let marked = observed.annotations.get(names::REVOKED_AT).and_then(|text| text.parse::<Timestamp>().ok());
     // A mark in the future would prolong the grace: it is not ours.
     match marked.filter(|since| *since <= now) {
-        None => Revoking::Mark { until: after(now, grace) },
+        None => Revoking::Mark { until: after(whole_second(now), grace) },
         Some(since) if after(since, grace) <= now => Revoking::Delete,
         Some(since) => Revoking::Wait { until: after(since, grace) },
     }
+}
+
+/// The second of an instant: a mark and a status hold whole seconds, and must tell the same after a restart.
+pub fn whole_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 fn after(start: Timestamp, span: SignedDuration) -> Timestamp {

@@ -1,7 +1,10 @@
 //! What people see: status, columns and events.
 
 use anyhow::Result;
-use e2e::site::{Site, Tenant, condition};
+use e2e::{
+    eventually,
+    site::{SOON, Site, Tenant, condition},
+};
 use serde_json::json;
 
 fn one(source: &str) -> serde_json::Value {
@@ -102,6 +105,35 @@ async fn an_event_tells_each_new_reason_once() -> Result<()> {
     assert_eq!(reasons, ["NoPolicyForNamespace", "SourceNotPermitted", "SourceMissing"]);
     assert_eq!(tenant.events("barrier").await?, [], "a routine success is no event");
     Ok(())
+}
+
+#[tokio::test]
+async fn an_event_tells_what_is_the_case_now_also_of_a_long_name() -> Result<()> {
+    let site = Site::shared().await?;
+    let tenant = site.tenant("notes").await?;
+    site.sources.set(&[("NotePresent", b"1")])?;
+    tenant.grant(&["Note*"]).await?;
+    let name = "n".repeat(253);
+    tenant.request(&name, one("NotePresent")).await?;
+    for (source, events) in [("NoteOne", 1), ("NoteTwo", 2), ("NoteOne", 2)] {
+        tenant.until_ready(&name).await?;
+        tenant.change(&name, one(source)).await?;
+        eventually(SOON, &format!("an event about {source}"), async || {
+            let told = tenant.events(&name).await?;
+            let about = told.iter().filter(|(reason, note)| reason == "SourceMissing" && note.contains(source));
+            anyhow::ensure!(about.count() == 1 && told.len() == events, "{told:?}");
+            Ok(())
+        })
+        .await?;
+        tenant.change(&name, one("NotePresent")).await?;
+    }
+    let counts = ["get", "events", "-n", &tenant.namespace, "-o", "jsonpath={.items[*].series.count}"];
+    let counted = eventually(SOON, "the same again is counted up", async || {
+        let counts = site.cluster.kubectl(counts).succeed().await?;
+        anyhow::ensure!(counts == "2", "{counts:?}");
+        Ok(())
+    });
+    counted.await
 }
 
 /// Everything that was due in the namespace before has been seen to.

@@ -1,5 +1,6 @@
 //! Tests of the parts, on objects as the API server has them.
 
+mod cases;
 mod observed;
 mod outcome;
 mod policy;
