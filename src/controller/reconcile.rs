@@ -192,7 +192,7 @@ impl Context {
     pub(super) async fn report_panic(&self, key: &RequestKey) {
         let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
         let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
-        if let Err(failure) = self.reports.report(key, &request.uid, status, Vec::new()).await {
+        if let Err(failure) = self.reports.report(key, &request.uid, Some(status), Vec::new()).await {
             tracing::warn!(request = %key, "status not written: {failure}");
         }
     }
