@@ -67,6 +67,11 @@ impl Gates {
         self.set(name, Gate::Failed(reason.into()));
     }
 
+    /// Every gate by its name, as it is now.
+    pub fn states(&self) -> BTreeMap<&'static str, Gate> {
+        self.0.borrow().clone()
+    }
+
     /// Whether all gates are open.
     pub fn all_open(&self) -> bool {
         self.0.borrow().values().all(Gate::is_open)
@@ -99,7 +104,7 @@ pub async fn serve(listener: TcpListener, gates: Gates, shutdown: CancellationTo
 }
 
 async fn readyz(State(gates): State<Gates>, headers: HeaderMap) -> Response {
-    let gates = gates.0.borrow().clone();
+    let gates = gates.states();
     let ready = gates.values().all(Gate::is_open);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();

@@ -29,7 +29,7 @@ pub enum ApiFailure {
     /// 403 by a ResourceQuota.
     #[error("a ResourceQuota of the namespace is used up")]
     QuotaExceeded,
-    /// 403 or 4xx by an admission policy or webhook.
+    /// Refused by an admission policy or a webhook.
     #[error("an admission policy of the cluster refuses it")]
     Refused,
     /// 422: a field is wrong, or must not change. Its path, never its value.
@@ -38,6 +38,9 @@ pub enum ApiFailure {
     /// The API server asks to come back later.
     #[error("the API server is busy")]
     Busy(Duration),
+    /// No call was made: the policies it was decided by are not the cluster's any more, or not known to be.
+    #[error("the policies have changed, or cannot be confirmed")]
+    Outdated,
     /// No answer, or none within the time.
     #[error("the API server does not answer")]
     Unreachable,
@@ -67,15 +70,14 @@ impl ApiFailure {
     fn of_status(status: &kube::core::Status) -> Self {
         let causes = status.details.iter().flat_map(|details| &details.causes);
         match status.code {
+            _ if is_denial_of_admission(&status.message) => Self::Refused,
             409 if status.reason == "AlreadyExists" => Self::AlreadyExists,
             409 => Self::Conflict,
             404 => Self::NotFound,
             403 if causes.clone().any(|cause| cause.reason == "NamespaceTerminating") => Self::Terminating,
             403 if status.message.contains("exceeded quota") => Self::QuotaExceeded,
-            // RBAC is the one that names the user and the verb; admission has many voices.
-            403 if status.message.contains("\" cannot ") && !status.message.contains("AdmissionPolicy") => {
-                Self::NotAllowed
-            }
+            // RBAC is the one that names the user and the verb; admission plugins have many voices.
+            403 if status.message.contains("\" cannot ") => Self::NotAllowed,
             403 => Self::Refused,
             422 => Self::Invalid(causes.map(|cause| cause.field.as_str()).next().unwrap_or_default().to_string()),
             429 | 503 => {
@@ -85,6 +87,12 @@ impl ApiFailure {
             code => Self::Status(code),
         }
     }
+}
+
+/// Whether a policy or a webhook speaks: each chooses the code of its refusal itself, 422 if it does not.
+fn is_denial_of_admission(message: &str) -> bool {
+    let of_policy = message.contains("ValidatingAdmissionPolicy '") && message.contains(" denied request");
+    of_policy || (message.contains("admission webhook \"") && message.contains(" denied the request"))
 }
 
 #[cfg(test)]
@@ -103,7 +111,11 @@ mod tests {
         assert_eq!(of(403, "Forbidden", rbac), ApiFailure::NotAllowed);
         assert_eq!(of(403, "Forbidden", "secrets \"x\" is forbidden: exceeded quota: q"), ApiFailure::QuotaExceeded);
         let policy = r#"secrets "x" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: you "a" cannot do"#;
-        assert_eq!(of(403, "Forbidden", policy), ApiFailure::Refused);
+        let webhook = r#"admission webhook "w.example.org" denied the request: no"#;
+        for code in [400, 403, 409, 413, 422] {
+            assert_eq!(of(code, "", policy), ApiFailure::Refused, "{code}");
+            assert_eq!(of(code, "", webhook), ApiFailure::Refused, "{code}");
+        }
         assert_eq!(of(409, "AlreadyExists", ""), ApiFailure::AlreadyExists);
         assert_eq!(of(409, "Conflict", ""), ApiFailure::Conflict);
         assert_eq!(of(500, "", ""), ApiFailure::Status(500));

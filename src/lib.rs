@@ -15,6 +15,7 @@
 //! | [`controller`] | the shell: watches, the queue, the steps of reconcile, status and events |
 //! | [`lease`] | of several replicas one writes: the election, and the gate that every write passes |
 //! | [`error`] | what the API server's answers mean: a closed set |
+//! | [`limits`] | how fast Secrets are written into each namespace |
 //! | [`source`] | the mounted folder: read as one generation, beneath its root only, and watched |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -24,6 +25,7 @@ pub mod controller;
 pub mod core;
 pub mod error;
 pub mod lease;
+pub mod limits;
 pub mod process;
 pub mod rbac;
 pub mod settings;

@@ -29,6 +29,9 @@ use crate::{
 /// How long what is in hand may take to finish after a signal; the process leaves within 5 s.
 const GRACE: Duration = Duration::from_secs(4);
 
+/// The longest silence of the API server on a connection before it counts as lost.
+const SILENCE: Duration = Duration::from_secs(120);
+
 /// Why the process ends when nobody asked it to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -168,12 +171,13 @@ fn shutdown_on_signal() -> io::Result<CancellationToken> {
 }
 
 /// Access to the cluster with every wait bounded: no retry by the client, which would follow any Retry-After of the
-/// server for up to 1000 s; callers have deadlines and backoff. There is no read timeout, because a watch is silent
-/// for as long as nothing happens; the watcher has a timeout of its own.
+/// server for up to 1000 s; callers have deadlines and backoff. Silence is bounded too: on a watch the API
+/// server sends a bookmark about every minute, and whatever is silent for much longer is dead.
 async fn config(settings: &Settings, identity: &Identity) -> Result<Config, Error> {
     let mut config = Config::infer().await.map_err(|error| Error::NoCluster(Box::new(error)))?;
     config.connect_timeout = Some(settings.api_timeout);
     config.write_timeout = Some(settings.api_timeout);
+    config.read_timeout = Some(SILENCE);
     config.default_retry = false;
     // The audit log tells by it which replica it was.
     let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

@@ -9,6 +9,7 @@ use crate::{
     core::{
         bytes::SecretBytes,
         name::{NamespaceName, SecretName},
+        policy::Rate,
     },
     lease,
     telemetry::{LogFilter, LogFormat},
@@ -108,6 +109,15 @@ pub struct Args {
     #[arg(long, env, value_name = "NUMBER", default_value = "16", help_heading = "Cluster")]
     workers: String,
 
+    /// How fast Secrets are written into one namespace that no policy limits: writes and the time they are about,
+    /// as 600/1m.
+    #[arg(long, env, value_name = "WRITES/TIME", default_value = "600/1m", help_heading = "Cluster")]
+    rate_limit: String,
+
+    /// How many of these writes may come at once after a quiet time: 1 to 100000. After a start there are none yet.
+    #[arg(long, env, value_name = "NUMBER", default_value = "100", help_heading = "Cluster")]
+    rate_limit_burst: String,
+
     /// How long one call of the API server may take before it counts as failed: 10ms to 1h.
     #[arg(long, env, value_name = "DURATION", default_value = "10s", help_heading = "Cluster")]
     api_timeout: String,
@@ -142,6 +152,8 @@ pub struct Settings {
     pub log_filter: LogFilter,
     /// Reconciles in flight; at least 1.
     pub workers: usize,
+    /// How fast Secrets are written into a namespace that no policy limits.
+    pub rate_limit: Rate,
     /// Deadline of a call of the API server.
     pub api_timeout: Duration,
     /// Name of this replica, if it has one of its own.
@@ -191,6 +203,8 @@ impl TryFrom<Args> for Settings {
         let log_format = bad.check("log_format", &args.log_format, log_format);
         let log_filter = bad.check("log_level", &args.log_level, log_filter);
         let workers = bad.check("workers", &args.workers, workers);
+        let burst = bad.check("rate_limit_burst", &args.rate_limit_burst, burst);
+        let rate_limit = bad.check("rate_limit", &args.rate_limit, |text| rate(text, burst.unwrap_or(1)));
         let api_timeout = bad.check("api_timeout", &args.api_timeout, duration);
         let identity = bad.check("identity", args.identity.as_deref().unwrap_or_default(), identity);
         let lease_duration = bad.check("lease_duration", &args.lease_duration, lease_duration);
@@ -206,6 +220,7 @@ impl TryFrom<Args> for Settings {
                 log_format: log_format?,
                 log_filter: log_filter?,
                 workers: workers?,
+                rate_limit: rate_limit.filter(|_| burst.is_some())?,
                 api_timeout: api_timeout?,
                 identity: identity?,
                 lease_duration: lease_duration?,
@@ -306,4 +321,17 @@ fn log_filter(text: &str) -> Result<LogFilter, String> {
 fn workers(text: &str) -> Result<usize, String> {
     let parsed = text.parse().ok().filter(|count| (1..=MAX_WORKERS).contains(count));
     parsed.ok_or_else(|| format!("must be a number from 1 to {MAX_WORKERS}"))
+}
+
+fn burst(text: &str) -> Result<u32, String> {
+    let parsed = text.parse().ok().filter(|burst| (1..=100_000).contains(burst));
+    parsed.ok_or_else(|| "must be a number from 1 to 100000".into())
+}
+
+fn rate(text: &str, burst: u32) -> Result<Rate, String> {
+    let parsed = text.split_once('/').and_then(|(writes, per)| {
+        let writes = writes.parse().ok().filter(|writes| (1..=100_000).contains(writes))?;
+        Rate::new(writes, duration(per).ok()?, burst)
+    });
+    parsed.ok_or_else(|| "must be writes/time, such as 600/1m: 1 to 100000 writes in a time from 10ms to 1h".into())
 }

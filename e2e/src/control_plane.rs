@@ -2,13 +2,16 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::api::{ObjectMeta, PostParams};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Api, Client};
 use tokio::sync::OnceCell;
@@ -17,75 +20,39 @@ use crate::audit::AuditLog;
 use crate::binaries::sibling;
 use crate::kubeconfig;
 use crate::kubectl::Kubectl;
-use crate::supervisor::{Description, programs};
-use crate::workdir::Workdir;
+use crate::mount::Mount;
+use crate::supervisor::Description;
 
 /// A Kubernetes API with its controllers, and the administrator's access to it.
 ///
 /// It holds nothing that belongs to an async runtime: tests that have one each can share it.
 #[derive(Debug)]
 pub struct ControlPlane {
-    kubeconfig: PathBuf,
-    kubectl: PathBuf,
-    directory: PathBuf,
+    description: Description,
     access: Kubeconfig,
     audit: Option<AuditLog>,
-    description: Option<Description>,
-    // What is dropped, not read: the supervisor ends, or our folder beside a foreign cluster goes.
-    _owner: Owner,
-}
-
-#[derive(Debug)]
-enum Owner {
-    Supervisor { _running: Supervisor },
-    Existing { _files: Workdir },
+    // Kept for its drop, which ends the control plane.
+    _supervisor: Supervisor,
 }
 
 impl ControlPlane {
     /// Starts a control plane of its own, with the kinds in `crds/`; or uses the cluster whose
     /// kubeconfig `E2E_KUBECONFIG` names.
     pub async fn start() -> Result<Self> {
-        match std::env::var_os("E2E_KUBECONFIG").filter(|path| !path.is_empty()) {
-            Some(path) => Self::existing(Path::new(&path)).await,
-            None => Self::supervised().await,
-        }
+        let (supervisor, description) = tokio::task::spawn_blocking(Supervisor::start).await??;
+        let access = Kubeconfig::read_from(&description.kubeconfig)?;
+        let audit =
+            description.servers.as_ref().map(|servers| AuditLog::new(servers.audit_log.clone(), access.clone()));
+        let cluster = Self { description, access, audit, _supervisor: supervisor };
+        let version = cluster.client().await?.apiserver_version().await;
+        version.with_context(|| format!("the cluster of {} does not answer", cluster.kubeconfig().display()))?;
+        Ok(cluster)
     }
 
     /// The one that all tests of this process share. It ends with the process.
     pub async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
         SHARED.get_or_try_init(Self::start).await
-    }
-
-    async fn supervised() -> Result<Self> {
-        let (running, description) = tokio::task::spawn_blocking(Supervisor::start).await??;
-        let access = Kubeconfig::read_from(&description.kubeconfig)?;
-        Ok(Self {
-            kubeconfig: description.kubeconfig.clone(),
-            kubectl: description.kubectl.clone(),
-            directory: description.directory.clone(),
-            audit: Some(AuditLog::new(description.audit_log.clone(), access.clone())),
-            access,
-            description: Some(description),
-            _owner: Owner::Supervisor { _running: running },
-        })
-    }
-
-    async fn existing(kubeconfig: &Path) -> Result<Self> {
-        let access = Kubeconfig::read_from(kubeconfig).context("E2E_KUBECONFIG")?;
-        let files = Workdir::create()?;
-        let cluster = Self {
-            kubeconfig: kubeconfig.canonicalize()?,
-            kubectl: programs::kubectl().await?,
-            directory: files.path().to_owned(),
-            access,
-            audit: None,
-            description: None,
-            _owner: Owner::Existing { _files: files },
-        };
-        let version = cluster.client().await?.apiserver_version().await;
-        version.context("the cluster of E2E_KUBECONFIG does not answer")?;
-        Ok(cluster)
     }
 
     /// A client of the administrator; a new one each time, for the runtime of the caller.
@@ -105,7 +72,7 @@ impl ControlPlane {
 
     /// A kubeconfig with a ServiceAccount's own token, for another process.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
-        let path = self.directory.join(format!("{namespace}.{name}.kubeconfig"));
+        let path = self.description.directory.join(format!("{namespace}.{name}.kubeconfig"));
         kubeconfig::write(&path, &self.service_account_access(namespace, name).await?)?;
         Ok(path)
     }
@@ -122,17 +89,17 @@ impl ControlPlane {
 
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
+        &self.description.kubeconfig
     }
 
     /// The folder for files that belong to this control plane; it goes with it.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.description.directory
     }
 
-    /// The processes and files of a control plane of our own; none for an existing cluster.
-    pub fn description(&self) -> Option<&Description> {
-        self.description.as_ref()
+    /// What it consists of.
+    pub fn description(&self) -> &Description {
+        &self.description
     }
 
     /// The API server's audit log; none for an existing cluster.
@@ -142,12 +109,12 @@ impl ControlPlane {
 
     /// A call of kubectl with the administrator's kubeconfig.
     pub fn kubectl<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Kubectl {
-        self.kubectl_with(&self.kubeconfig, arguments)
+        self.kubectl_with(&self.description.kubeconfig, arguments)
     }
 
     /// A call of kubectl with another kubeconfig.
     pub fn kubectl_with<A: AsRef<OsStr>>(&self, kubeconfig: &Path, arguments: impl IntoIterator<Item = A>) -> Kubectl {
-        Kubectl::new(&self.kubectl, kubeconfig, &self.directory).args(arguments)
+        Kubectl::new(&self.description.kubectl, kubeconfig, &self.description.directory).args(arguments)
     }
 
     /// Applies manifests, server-side.
@@ -174,9 +141,19 @@ impl ControlPlane {
 
     /// Delegates the Secrets of a namespace to the operator, as the admin of the namespace does.
     pub async fn delegate(&self, namespace: &str) -> Result<()> {
-        let arguments = ["apply", "--server-side", "--namespace", namespace, "-f"];
-        self.kubectl(arguments).arg(repository().join("rbac/delegation")).succeed().await?;
+        let manifest = std::fs::read_to_string(repository().join("rbac/delegation/rolebinding.yaml"))?;
+        let binding: RoleBinding = serde_yaml_ng::from_str(&manifest)?;
+        let name = binding.metadata.name.clone().context("a RoleBinding without a name")?;
+        let bindings = Api::<RoleBinding>::namespaced(self.client().await?, namespace);
+        bindings.patch(&name, &PatchParams::apply("namespace-admin"), &Patch::Apply(binding)).await?;
         Ok(())
+    }
+
+    /// An empty mount that goes with the control plane: also if nobody drops it, as what all tests of
+    /// a process share.
+    pub fn mount(&self) -> Result<Mount> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        Mount::at(self.directory().join(format!("mount-{}", NUMBER.fetch_add(1, Ordering::Relaxed))))
     }
 
     /// Creates a namespace of a new name that starts with `prefix`.
@@ -206,7 +183,8 @@ impl Supervisor {
         if crds.is_dir() {
             command.arg("--apply").arg(crds);
         }
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        // Ctrl-C reaches only us: we may still need the cluster to put things in order.
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn();
         let mut supervisor = Self(child.context("cannot start the control plane")?);
         let stdout = supervisor.0.stdout.take().context("no pipe from the supervisor")?;
         let mut line = String::new();

@@ -10,6 +10,8 @@
 mod audit;
 mod binaries;
 mod control_plane;
+pub mod demo;
+mod edits;
 mod eventually;
 mod kubeconfig;
 mod kubectl;
@@ -22,8 +24,11 @@ pub mod site;
 pub mod supervisor;
 mod workdir;
 
+pub(crate) use control_plane::repository;
+
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use control_plane::ControlPlane;
+pub use edits::{asks, targets_of};
 pub use eventually::{Outcome, eventually};
 pub use kubectl::{Kubectl, KubectlOutput};
 pub use mount::{Mount, PlainFolder};

@@ -3,12 +3,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 
 use crate::binaries::sibling;
@@ -32,6 +32,8 @@ pub struct OperatorConfig {
     pub environment: Vec<(String, String)>,
     /// Another program in place of the operator's binary.
     pub binary: Option<PathBuf>,
+    /// The permissions of files hold for it, as for the user of a pod, also where the tests run as root.
+    pub obeys_permissions: bool,
 }
 
 impl OperatorConfig {
@@ -45,6 +47,7 @@ impl OperatorConfig {
             arguments: Vec::new(),
             environment: Vec::new(),
             binary: None,
+            obeys_permissions: false,
         }
     }
 
@@ -94,9 +97,14 @@ impl Operator {
         let folder = new_folder(cluster.directory())?;
         let digest_key = folder.join("digest.key");
         fs::write(&digest_key, &config.digest_key)?;
-        let mut command = guarded(&binary)?;
+        let mut command = match config.obeys_permissions && geteuid().is_root() {
+            true => unprivileged(&binary)?,
+            false => guarded(&binary)?,
+        };
         command.arg("run").arg("--secrets-path").arg(&config.secrets_path).arg("--digest-key-file").arg(digest_key);
         command.args(["--namespace", Self::NAMESPACE, "--service-account", Self::SERVICE_ACCOUNT]);
+        // Started again after it was killed it goes on at once, as the same pod does.
+        command.args(["--identity", "e2e"]);
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", &config.log_level]);
         command.args(&config.arguments);
         // What is set where the tests run must not decide what they show.
@@ -175,6 +183,14 @@ impl Operator {
         let ended = self.process.wait(bound).await?;
         ended.with_context(|| format!("the operator still runs after {bound:?}\n{}", self.process.log_tail(20)))
     }
+}
+
+/// As root, but without root's power to open whatever it likes.
+fn unprivileged(binary: &Path) -> Result<Command> {
+    const POWERS: &str = "-dac_override,-dac_read_search";
+    let mut command = guarded(Path::new("/usr/bin/setpriv"))?;
+    command.args(["--bounding-set", POWERS, "--inh-caps", POWERS, "--"]).arg(binary);
+    Ok(command)
 }
 
 /// A field of a log entry, whether the log's fields are nested or flattened.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -11,24 +11,30 @@ use k8s_openapi::api::core::v1::{Event, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    core::ApiResource,
 };
-use secrets_distributor::api::{DistributionPolicy, SecretsDistribution, SecretsDistributionStatus};
+use secrets_distributor::api::{
+    DistributionPolicy, DistributionPolicyStatus, SecretsDistribution, SecretsDistributionStatus,
+};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::{ControlPlane, Mount, Operator, OperatorConfig, eventually};
+use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, loopback};
 
 /// How long a change may take to show. Generous: what is tested is that it comes about, not how fast.
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// A control plane, the operator's CRDs and rights, a mounted folder, and the operator.
 pub struct Site {
+    // Dropped first: the API server waits for open watches when it stops.
+    operator: Mutex<Option<Operator>>,
+    config: OperatorConfig,
     /// The cluster.
     pub cluster: ControlPlane,
     /// The sources, as the kubelet mounts them.
     pub sources: Sources,
-    operator: Mutex<Operator>,
 }
 
 /// The mounted folder: each source can be set by itself; every change is a new generation of all.
@@ -38,8 +44,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    fn new() -> Result<Self> {
-        let sources = Self { mount: Mount::new()?, files: Mutex::default() };
+    fn new(mount: Mount) -> Result<Self> {
+        let sources = Self { mount, files: Mutex::default() };
         sources.set(&[("Always", b"there")])?;
         Ok(sources)
     }
@@ -69,11 +75,25 @@ impl Sources {
 impl Site {
     /// Starts one with the operator's settings as they are by default.
     pub async fn start() -> Result<Self> {
+        let site = Self::prepare().await?;
+        site.start_operator().await?;
+        Ok(site)
+    }
+
+    /// All of it but the operator, which [`Self::start_operator`] starts.
+    pub async fn prepare() -> Result<Self> {
         let cluster = ControlPlane::start().await?;
         cluster.install().await?;
-        let sources = Sources::new()?;
-        let operator = run_operator(&cluster, &sources).await?;
-        Ok(Self { cluster, sources, operator: Mutex::new(operator) })
+        let sources = Sources::new(cluster.mount()?)?;
+        let config = OperatorConfig::new(sources.mount.path());
+        Ok(Self { cluster, sources, config, operator: Mutex::default() })
+    }
+
+    /// With other settings of the operator, from its next start on.
+    #[must_use]
+    pub fn configured(mut self, configure: impl FnOnce(OperatorConfig) -> OperatorConfig) -> Self {
+        self.config = configure(self.config);
+        self
     }
 
     /// The one that all tests of this process share.
@@ -90,20 +110,51 @@ impl Site {
 
     /// SIGKILL.
     pub fn kill_operator(&self) -> Result<()> {
-        self.operator.lock().unwrap_or_else(PoisonError::into_inner).kill()?;
+        if let Some(mut operator) = self.operator().take() {
+            operator.kill()?;
+        }
         Ok(())
     }
 
-    /// Starts the operator, which was killed.
+    /// SIGTERM; answers how it ended, and with its log.
+    pub async fn terminate_operator(&self, bound: Duration) -> Result<(Exit, String)> {
+        let mut operator = self.operator().take().context("no operator runs")?;
+        let exit = operator.terminate(bound).await?;
+        Ok((exit, operator.logs()))
+    }
+
+    /// Starts the operator and waits until it is ready.
     pub async fn start_operator(&self) -> Result<()> {
-        let operator = run_operator(&self.cluster, &self.sources).await?;
-        *self.operator.lock().unwrap_or_else(PoisonError::into_inner) = operator;
+        let mut operator = Operator::start(&self.cluster, self.config.clone()).await?;
+        operator.wait_ready(SOON).await?;
+        *self.operator() = Some(operator);
+        Ok(())
+    }
+
+    /// Starts the operator where it cannot become ready.
+    pub async fn launch_operator(&self) -> Result<()> {
+        *self.operator() = Some(Operator::start(&self.cluster, self.config.clone()).await?);
         Ok(())
     }
 
     /// What the operator has logged since it was started.
     pub fn operator_logs(&self) -> String {
-        self.operator.lock().unwrap_or_else(PoisonError::into_inner).logs()
+        self.operator().as_ref().map(Operator::logs).unwrap_or_default()
+    }
+
+    /// Waits until `/readyz` answers with that status and a text that has the fragment; answers with the text.
+    pub async fn until_readyz(&self, status: u16, fragment: &str) -> Result<String> {
+        eventually(SOON, &format!("/readyz: {status} with {fragment:?}"), async || {
+            let address = self.operator().as_ref().and_then(Operator::address).context("it does not listen yet")?;
+            let (found, text) = loopback::get(address, "/readyz").await?;
+            anyhow::ensure!(found == status && text.contains(fragment), "{found} {text}");
+            Ok(text)
+        })
+        .await
+    }
+
+    fn operator(&self) -> MutexGuard<'_, Option<Operator>> {
+        self.operator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new namespace; delegated to the operator.
@@ -132,6 +183,32 @@ impl Site {
         Ok(())
     }
 
+    /// Waits until the status of the policy's current generation satisfies.
+    pub async fn until_policy<T>(
+        &self,
+        name: &str,
+        what: &str,
+        satisfied: impl Fn(&DistributionPolicyStatus) -> Option<T>,
+    ) -> Result<T> {
+        let resource = ApiResource::erase::<DistributionPolicy>(&());
+        let policies = Api::all_with(self.cluster.client().await?, &resource);
+        eventually(SOON, &format!("policy {name}: {what}"), async || {
+            let (current, status) = current_status::<DistributionPolicyStatus>(&policies, name).await?;
+            anyhow::ensure!(current == status.observed_generation, "a status of {:?}", status.observed_generation);
+            satisfied(&status).with_context(|| format!("{status:#?}"))
+        })
+        .await
+    }
+
+    /// Waits until the policy's condition Accepted has that status and reason; answers with its message.
+    pub async fn until_accepted(&self, name: &str, status: &str, reason: &str) -> Result<String> {
+        self.until_policy(name, &format!("Accepted={status} {reason}"), |found| {
+            let accepted = found.conditions.iter().find(|condition| condition.type_ == "Accepted")?;
+            (accepted.status == status && accepted.reason == reason).then(|| accepted.message.clone())
+        })
+        .await
+    }
+
     /// Deletes a policy.
     pub async fn delete_policy(&self, name: &str) -> Result<()> {
         let policies: Api<DistributionPolicy> = Api::all(self.cluster.client().await?);
@@ -140,19 +217,13 @@ impl Site {
     }
 }
 
-async fn run_operator(cluster: &ControlPlane, sources: &Sources) -> Result<Operator> {
-    let mut operator = Operator::start(cluster, OperatorConfig::new(sources.mount.path())).await?;
-    operator.wait_ready(SOON).await?;
-    Ok(operator)
-}
-
 /// A namespace and what its people do in it.
 pub struct Tenant<'a> {
     /// Where it is.
     pub site: &'a Site,
     /// Its name.
     pub namespace: String,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Tenant<'_> {
@@ -205,14 +276,12 @@ impl Tenant<'_> {
         what: &str,
         satisfied: impl Fn(&SecretsDistributionStatus) -> Option<T>,
     ) -> Result<T> {
-        let requests = self.requests();
+        let resource = ApiResource::erase::<SecretsDistribution>(&());
+        let requests = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
         eventually(SOON, &format!("{}/{name}: {what}", self.namespace), async || {
-            let object = requests.get(name).await.map_err(|error| error.to_string())?;
-            let status = object.status.clone().unwrap_or_default();
-            if status.observed_generation != object.metadata.generation {
-                return Err(format!("a status of generation {:?}", status.observed_generation));
-            }
-            satisfied(&status).ok_or_else(|| format!("{status:#?}"))
+            let (current, status) = current_status::<SecretsDistributionStatus>(&requests, name).await?;
+            anyhow::ensure!(current == status.observed_generation, "a status of {:?}", status.observed_generation);
+            satisfied(&status).with_context(|| format!("{status:#?}"))
         })
         .await
     }
@@ -269,23 +338,34 @@ impl Tenant<'_> {
         Ok(self.secrets().create(&PostParams::default(), &secret).await?)
     }
 
+    /// The events about the request, the oldest first: reason and note.
+    pub async fn events(&self, request: &str) -> Result<Vec<(String, String)>> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut all = events.list(&Default::default()).await?.items;
+        all.retain(|event| event.involved_object.name.as_deref() == Some(request));
+        all.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+        Ok(all.into_iter().map(|e| (e.reason.unwrap_or_default(), e.message.unwrap_or_default())).collect())
+    }
+
     /// Waits for an event about the request with this reason; answers with its note.
     pub async fn until_event(&self, request: &str, reason: &str) -> Result<String> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         eventually(SOON, &format!("event {reason} about {request}"), async || {
-            let all = events.list(&Default::default()).await.map_err(|error| error.to_string())?;
-            let about = all.items.into_iter().filter(|e| e.involved_object.name.as_deref() == Some(request));
-            let mut seen = Vec::new();
-            for event in about {
-                if event.reason.as_deref() == Some(reason) {
-                    return Ok(event.message.unwrap_or_default());
-                }
-                seen.extend(event.reason);
-            }
-            Err(format!("{seen:?}"))
+            let events = self.events(request).await?;
+            let found = events.iter().find(|(found, _)| found == reason).map(|(_, note)| note.clone());
+            found.with_context(|| format!("{events:?}"))
         })
         .await
     }
+}
+
+/// The generation of an object and its status. What its spec looks like does not matter.
+async fn current_status<S: DeserializeOwned + Default>(
+    api: &Api<DynamicObject>,
+    name: &str,
+) -> Result<(Option<i64>, S)> {
+    let object = api.get(name).await?;
+    let status = object.data.get("status").cloned().map(serde_json::from_value).transpose()?;
+    Ok((object.metadata.generation, status.unwrap_or_default()))
 }
 
 /// A condition of a status.

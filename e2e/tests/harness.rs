@@ -11,11 +11,12 @@ use e2e::{ControlPlane, Mount, Operator, OperatorConfig, eventually};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource};
+use secrets_distributor::api::SecretsDistribution;
 use serde_json::{from_value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 fn config_map(name: &str) -> ConfigMap {
     from_value(json!({ "metadata": { "name": name } })).unwrap()
@@ -33,16 +34,20 @@ async fn kubectl_works_and_tells_why_it_does_not() {
 }
 
 #[tokio::test]
-async fn dependents_of_a_deleted_owner_are_collected() {
+async fn the_dependents_of_a_deleted_request_are_collected() {
     let cluster = ControlPlane::shared().await.unwrap();
+    cluster.install().await.unwrap();
     let namespace = cluster.namespace("gc").await.unwrap();
-    let config_maps = Api::<ConfigMap>::namespaced(cluster.client().await.unwrap(), &namespace);
-    let owner = config_maps.create(&PostParams::default(), &config_map("owner")).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let requests = Api::<SecretsDistribution>::namespaced(client.clone(), &namespace);
+    let spec = json!({ "secrets": [{ "from": "a", "to": "a" }] });
+    let request = from_value(json!({ "metadata": { "name": "owner" }, "spec": spec })).unwrap();
+    let owner = requests.create(&PostParams::default(), &request).await.unwrap();
+    let config_maps = Api::<ConfigMap>::namespaced(client, &namespace);
     let mut dependent = config_map("dependent");
-    let reference = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid().unwrap() });
-    dependent.metadata.owner_references = Some(vec![from_value(reference).unwrap()]);
+    dependent.metadata.owner_references = Some(vec![owner.controller_owner_ref(&()).unwrap()]);
     config_maps.create(&PostParams::default(), &dependent).await.unwrap();
-    config_maps.delete("owner", &DeleteParams::background()).await.unwrap();
+    requests.delete("owner", &DeleteParams::background()).await.unwrap();
     let gone = eventually(SOON, "the dependent is gone", async || match config_maps.get_opt("dependent").await {
         Ok(None) => Ok(()),
         seen => Err(format!("{seen:?}")),
@@ -66,20 +71,24 @@ async fn a_deleted_namespace_ends() {
     gone.await.unwrap();
 }
 
+/// A ServiceAccount that may read, but no Secrets.
+const VIEWER: &str = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: app, namespace: NAMESPACE}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: app, namespace: NAMESPACE}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{kind: ServiceAccount, name: app, namespace: NAMESPACE}]
+";
+
 #[tokio::test]
 async fn a_service_account_has_the_rights_that_rbac_gives_and_no_other() {
     let cluster = ControlPlane::shared().await.unwrap();
     let namespace = cluster.namespace("account").await.unwrap();
-    cluster
-        .apply_yaml(&format!(
-            "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: app, namespace: {namespace}}}}}\n---\n\
-             {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, \
-               metadata: {{name: app, namespace: {namespace}}}, \
-               roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}}, \
-               subjects: [{{kind: ServiceAccount, name: app, namespace: {namespace}}}]}}"
-        ))
-        .await
-        .unwrap();
+    cluster.apply_yaml(&VIEWER.replace("NAMESPACE", &namespace)).await.unwrap();
     let client = cluster.client_for_service_account(&namespace, "app").await.unwrap();
     let review = Api::<SelfSubjectReview>::all(client.clone());
     let review = review.create(&PostParams::default(), &SelfSubjectReview::default()).await.unwrap();
@@ -204,7 +213,7 @@ async fn the_operator_sees_the_secrets_of_no_namespace_that_does_not_delegate() 
     cluster.install().await.expect("what is installed can be installed again");
     let (delegated, other) = tokio::try_join!(cluster.namespace("delegated"), cluster.namespace("other")).unwrap();
     cluster.delegate(&delegated).await.unwrap();
-    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: a}}";
+    let secret = r#"{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}"#;
     let write = async |namespace: &str| {
         let apply = cluster.kubectl(["apply", "--server-side", "--namespace", namespace, "-f", "-"]).stdin(secret);
         apply.as_user(Operator::USER).run().await.unwrap()

@@ -24,12 +24,17 @@ struct Supervised {
 
 impl Supervised {
     fn spawn() -> Self {
-        Self::spawn_in(tempfile::tempdir().unwrap())
+        Self::spawn_with(tempfile::tempdir().unwrap(), &[])
     }
 
-    fn spawn_in(place: TempDir) -> Self {
+    fn spawn_with(place: TempDir, arguments: &[&Path]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_control-plane"));
-        command.env("TMPDIR", place.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(arguments)
+            .env("TMPDIR", place.path())
+            .env_remove("E2E_KUBECONFIG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdin = child.stdin.take();
         Self { child, stdin, place }
@@ -57,6 +62,13 @@ impl Supervised {
     }
 }
 
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
 fn processes_of(folder: &Path) -> Vec<String> {
     let folder = folder.to_str().unwrap();
     let processes = fs::read_dir("/proc").unwrap().flatten();
@@ -69,7 +81,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 fn the_end_of_its_input_ends_it() {
     let mut supervised = Supervised::spawn();
     let description = supervised.description();
-    assert_eq!(description.processes.len(), 3, "{description:?}");
+    assert_eq!(description.servers.unwrap().processes.len(), 3);
     assert_eq!(supervised.processes().len(), 3, "{:?}", supervised.processes());
     // What the kernel does as well when the one who holds the pipe is killed.
     drop(supervised.stdin.take());
@@ -112,7 +124,8 @@ async fn a_killed_supervisor_leaves_a_folder_only_and_the_next_start_removes_it(
     gone.await.unwrap();
     assert!(description.directory.exists());
 
-    let mut next = Supervised::spawn_in(supervised.place);
+    let place = std::mem::replace(&mut supervised.place, tempfile::tempdir().unwrap());
+    let mut next = Supervised::spawn_with(place, &[]);
     next.description();
     assert!(!description.directory.exists());
     drop(next.stdin.take());
@@ -134,9 +147,23 @@ async fn two_at_once_are_two_clusters() {
 }
 
 #[tokio::test]
+async fn an_existing_cluster_is_used_and_outlives_its_user() {
+    let mut cluster = Supervised::spawn();
+    let kubeconfig = cluster.description().kubeconfig;
+    let mut user = Supervised::spawn_with(tempfile::tempdir().unwrap(), &["--kubeconfig".as_ref(), &kubeconfig]);
+    let description = user.description();
+    assert!(description.kubeconfig == kubeconfig && description.servers.is_none(), "{description:?}");
+    assert!(description.directory.starts_with(user.place.path()));
+    drop(user.stdin.take());
+    assert!(user.child.wait().unwrap().success());
+    user.assert_nothing_is_left();
+    assert!(kubeconfig.exists() && cluster.processes().len() == 3);
+}
+
+#[tokio::test]
 async fn a_server_that_dies_is_told_and_ends_the_rest() {
     let mut supervised = Supervised::spawn();
-    let etcd = supervised.description().processes["etcd"];
+    let etcd = supervised.description().servers.unwrap().processes["etcd"];
     kill_process(Pid::from_raw(etcd.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
     assert_eq!(supervised.child.wait().unwrap().code(), Some(1));
     supervised.assert_nothing_is_left();
@@ -146,7 +173,11 @@ async fn a_server_that_dies_is_told_and_ends_the_rest() {
 fn without_go_it_tells_how_to_get_it_and_the_ways_around_it() {
     let empty = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_control-plane"));
-    command.env("PATH", empty.path()).env("XDG_CACHE_HOME", empty.path()).env_remove("KUBEBUILDER_ASSETS");
+    command
+        .env("PATH", empty.path())
+        .env("XDG_CACHE_HOME", empty.path())
+        .env_remove("KUBEBUILDER_ASSETS")
+        .env_remove("E2E_KUBECONFIG");
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let _stdin = child.stdin.take();
     let mut output = String::new();

@@ -94,7 +94,7 @@ pub struct SecretsDistributionSpec {
     #[serde(default)]
     pub adopt: bool,
 
-    /// While true nothing is written and nothing is deleted; the Secret stays as it is.
+    /// While true nothing is written, and nothing is deleted but what is no longer granted; the Secret stays as it is.
     #[serde(default)]
     pub suspend: bool,
 }

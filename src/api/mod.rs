@@ -2,7 +2,33 @@
 //!
 //! Architecture invariant: nothing here knows the rest of the crate.
 
+/// Words that stand in objects for people and machines to read: an enum, and what each word means.
+macro_rules! closed_set {
+    ($(#[$meta:meta])* $set:ident { $( $(#[doc = $doc:literal])+ $name:ident, )+ }) => {
+        $(#[$meta])*
+        pub enum $set {
+            $( $(#[doc = $doc])+ $name, )+
+        }
+
+        impl $set {
+            /// Every word, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The word as it stands in objects.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),+ }
+            }
+
+            /// What it means, for the reference.
+            pub fn description(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii()),+ }
+            }
+        }
+    };
+}
+
 pub mod conditions;
+pub mod events;
 pub mod names;
 
 #[expect(clippy::duplicated_attributes, reason = "each printcolumn of kube's derive has the same keys")]

@@ -11,41 +11,68 @@ pub const FIELD_MANAGER: &str = "secrets-distributor";
 /// Lease in the operator's own namespace: whose replica writes.
 pub const LEASE: &str = "secrets-distributor";
 
-/// Label on a distributed Secret: the UID of the `SecretsDistribution` it was written for.
-pub const OWNER_UID: &str = "xlscsde.nhs.uk/owner-uid";
+/// A label or an annotation, for the reference.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// Label or Annotation.
+    pub kind: &'static str,
+    /// Its key.
+    pub key: &'static str,
+    /// Where it stands and what it says.
+    pub description: &'static str,
+}
 
-/// Label on a distributed Secret that names the operator, for selectors and for people.
-pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+macro_rules! marks {
+    ($( $(#[doc = $doc:literal])+ $kind:ident $name:ident = $key:literal; )+) => {
+        $( $(#[doc = $doc])+ pub const $name: &str = $key; )+
 
-/// Annotation by which the first (Python) operator marked its Secrets. Such a Secret is adopted on
-/// migration, and ours carry it too, so that going back stays possible.
-pub const MANAGED_BY_ANNOTATION: &str = "xlscsde.nhs.uk/managedBy";
+        /// Every label and annotation of the operator.
+        pub const MARKS: &[Mark] = &[
+            $( Mark { kind: stringify!($kind), key: $key, description: concat!($($doc),+).trim_ascii() } ),+
+        ];
+    };
+}
 
-/// Annotation: `namespace/name` of the request a Secret was written for.
-pub const REQUEST: &str = "xlscsde.nhs.uk/request";
+marks! {
+    /// On a Secret: the UID of the `SecretsDistribution` it was written for.
+    Label OWNER_UID = "xlscsde.nhs.uk/owner-uid";
 
-/// Annotation: `namespace/name` the Secret was written as. A copy made by somebody says another one.
-pub const TARGET: &str = "xlscsde.nhs.uk/target";
+    /// On a Secret: `secrets-distributor`, for selectors and for people.
+    Label MANAGED_BY_LABEL = "app.kubernetes.io/managed-by";
 
-/// Annotation: keyed digest of everything that was written, so that "is it as it should be?" needs
-/// no read of the Secret.
-pub const DIGEST: &str = "xlscsde.nhs.uk/digest";
+    /// On a Secret: the value of `--managed-by`. The first (Python) operator marked its Secrets so: such a Secret is
+    /// adopted on migration. Ours carry it too, so that going back stays possible.
+    Annotation MANAGED_BY_ANNOTATION = "xlscsde.nhs.uk/managedBy";
 
-/// Annotation: the policies that granted the Secret, comma separated.
-pub const POLICIES: &str = "xlscsde.nhs.uk/policies";
+    /// On a Secret: `namespace/name` of the request it was written for.
+    Annotation REQUEST = "xlscsde.nhs.uk/request";
 
-/// Annotation: what happens when the grant goes (`Delete` or `Retain`, and the grace period in
-/// seconds). Stamped at the write, so that it holds after the policy itself is gone.
-pub const REVOCATION: &str = "xlscsde.nhs.uk/revocation";
+    /// On a Secret: `namespace/name` it was written as. A copy made by somebody says another one.
+    Annotation TARGET = "xlscsde.nhs.uk/target";
 
-/// Annotation: since when (RFC 3339) the grant is gone and the grace period runs.
-pub const REVOKED_AT: &str = "xlscsde.nhs.uk/revoked-at";
+    /// On a Secret: keyed digest (HMAC) of its type and content, so that "is it as it should be?" needs no read of
+    /// the Secret.
+    Annotation DIGEST = "xlscsde.nhs.uk/digest";
 
-/// Annotation: what happens to the Secret when its request is deleted (`Delete` or `Retain`).
-pub const DELETION_POLICY: &str = "xlscsde.nhs.uk/deletion-policy";
+    /// On a Secret: the policies that granted it, comma separated.
+    Annotation POLICIES = "xlscsde.nhs.uk/policies";
 
-/// Annotation on a request, for people: what the Secret is for. Shown as the wide column *Usage*.
-pub const SECRET_USAGE: &str = "xlscsde.nhs.uk/secretUsage";
+    /// On a Secret: what happens when the grant goes, `Retain` or `Delete after` the grace period in seconds. Stamped
+    /// at the write, so that it holds after the policy itself is gone.
+    Annotation REVOCATION = "xlscsde.nhs.uk/revocation";
+
+    /// On a Secret: since when (RFC 3339) the grant is gone and the grace period runs.
+    Annotation REVOKED_AT = "xlscsde.nhs.uk/revoked-at";
+
+    /// On a Secret: what happens to it when its request is deleted, `Delete` or `Retain`.
+    Annotation DELETION_POLICY = "xlscsde.nhs.uk/deletion-policy";
+
+    /// On a request, for people: what the Secret is for. Shown as the wide column Usage.
+    Annotation SECRET_USAGE = "xlscsde.nhs.uk/secretUsage";
+}
+
+/// Label of a namespace: its name. The only one that the API server itself guarantees.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// ClusterRole that a namespace binds to delegate its Secrets to the operator.
 pub const TENANT_CLUSTER_ROLE: &str = "secrets-distributor-tenant";

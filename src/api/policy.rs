@@ -64,6 +64,11 @@ pub struct DistributionPolicySpec {
     #[schemars(length(min = 1, max = 64))]
     pub rules: Vec<PolicyRule>,
 
+    /// How fast Secrets are written into each destination namespace. Of several policies the strictest wins; none:
+    /// the operator's own setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+
     /// Quotas per destination namespace. Of several policies the smallest wins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
@@ -154,6 +159,25 @@ pub enum Effect {
     Allow,
     /// Refuses what it matches.
     Deny,
+}
+
+/// How fast Secrets are written into a namespace: a bucket of `burst` writes that fills with `writes` in each `per`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// Writes of Secrets in each `per`, in the long run.
+    #[schemars(with = "i32", range(min = 1, max = 100_000))]
+    pub writes: u32,
+
+    /// The time that `writes` is about, such as 1s, 1m or 1h; at most 24h. Default: 1m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::rate_period")]
+    pub per: Option<String>,
+
+    /// Writes that may come at once after a quiet time. Default: as many as `writes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 100_000))]
+    pub burst: Option<u32>,
 }
 
 /// Quotas of a destination namespace.

@@ -144,16 +144,19 @@ pub(super) fn secret_name_globs(_: &mut SchemaGenerator) -> Schema {
     list(0, 256, glob)
 }
 
+const DURATION: (&str, &str) = (
+    "self.matches('^([0-9]{1,6}(s|m|h)){1,3}$')",
+    "must be a duration of whole seconds, minutes or hours, such as 30s, 5m or 1h30m",
+);
+
 pub(super) fn grace_period(_: &mut SchemaGenerator) -> Schema {
-    const FORM: &str = "self.matches('^([0-9]{1,6}(s|m|h)){1,3}$')";
     const BOUND: &str = "!self.matches('^([0-9]{1,6}(s|m|h)){1,3}$') || duration(self) <= duration('720h')";
-    text(
-        21,
-        &[
-            (FORM, "must be a duration of whole seconds, minutes or hours, such as 30s, 5m or 1h30m"),
-            (BOUND, "must be at most 720h (30 days); to keep the Secret for good use action: Retain"),
-        ],
-    )
+    text(21, &[DURATION, (BOUND, "must be at most 720h (30 days); to keep the Secret for good use action: Retain")])
+}
+
+pub(super) fn rate_period(_: &mut SchemaGenerator) -> Schema {
+    const BOUND: &str = "!self.matches('^([0-9]{1,6}(s|m|h)){1,3}$') || (duration(self) > duration('0s') && duration(self) <= duration('24h'))";
+    text(21, &[DURATION, (BOUND, "must be above 0s and at most 24h")])
 }
 
 pub(super) fn label_value(_: &mut SchemaGenerator) -> Schema {

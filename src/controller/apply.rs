@@ -1,19 +1,23 @@
 //! Carries out what was decided, at one destination.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Context, events::Note};
 use crate::{
     api::conditions::Reason,
     core::{
+        decide::Permit,
         index::{Delegation, SecretState},
-        name::Target,
+        name::{RequestKey, Target},
         observed::Observed,
         plan::{Fate, Leftover},
         render::Rendered,
-        settle::{Foreign, Ownership, Revoking, Step, settle},
+        settle::{Foreign, Ownership, Revoking, Step, settle, whole_second},
     },
     error::ApiFailure,
+    limits::Urgency,
 };
 
 /// How often a write is tried again at once because the Secret changed under it.
@@ -22,12 +26,17 @@ const TRIES: usize = 4;
 /// How a write ended.
 pub enum Written {
     /// The Secret is as it should be; what there is to tell about it.
-    Done(Box<Observed>, Option<Note>),
+    Done(Option<Note>),
     /// What stands there is not ours to touch.
     Conflict(String),
+    /// The rate limit of the namespace is used up: its turn comes after this time.
+    Throttled(Duration),
     /// The API server refused, or did not answer.
     Failed(ApiFailure),
 }
+
+/// Whether this write has taken its token.
+struct Paid(bool);
 
 impl Context {
     /// Sees that the Secret is as it shall be.
@@ -37,10 +46,11 @@ impl Context {
             SecretState::Present(observed) => Some(*observed),
             _ => None,
         };
+        let mut paid = Paid(false);
         for _ in 0..TRIES {
             let attempt = match &observed {
-                None => self.create(rendered).await,
-                Some(observed) => self.bring_about(rendered, observed).await,
+                None => self.create(rendered, &mut paid).await,
+                Some(observed) => self.bring_about(rendered, observed, &mut paid).await,
             };
             match attempt {
                 // Somebody was faster, or it is a stranger's: look at what stands there, and judge that.
@@ -56,20 +66,52 @@ impl Context {
         Written::Failed(ApiFailure::Conflict)
     }
 
-    async fn create(&self, rendered: &Rendered) -> Result<Written, ApiFailure> {
+    async fn create(&self, rendered: &Rendered, paid: &mut Paid) -> Result<Written, ApiFailure> {
+        if let Err(wait) = self.may_write(rendered.permit(), Urgency::Create, paid).await? {
+            return Ok(Written::Throttled(wait));
+        }
         let created = self.secrets.create(rendered).await?;
-        self.remember(rendered, &created);
-        Ok(Written::Done(Box::new(created), None))
+        self.remember(rendered, created);
+        Ok(Written::Done(None))
     }
 
-    async fn bring_about(&self, rendered: &Rendered, observed: &Observed) -> Result<Written, ApiFailure> {
+    /// Before every write: it must still be permitted, and it costs a token. One token is the price of one
+    /// changed Secret: tries that met something else changed nothing.
+    async fn may_write(
+        &self,
+        permit: &Permit,
+        urgency: Urgency,
+        paid: &mut Paid,
+    ) -> Result<Result<(), Duration>, ApiFailure> {
+        self.is_still_permitted(permit).await?;
+        if paid.0 {
+            return Ok(Ok(()));
+        }
+        let namespace = permit.target().namespace;
+        let rate = self.world().rate(&namespace, Timestamp::now()).unwrap_or(self.default_rate);
+        let taken = self.limits.take(&namespace, &permit.request().key, urgency, rate);
+        paid.0 = taken.is_ok();
+        Ok(taken)
+    }
+
+    async fn bring_about(
+        &self,
+        rendered: &Rendered,
+        observed: &Observed,
+        paid: &mut Paid,
+    ) -> Result<Written, ApiFailure> {
+        let (request, target) = (rendered.permit().request(), rendered.permit().target());
+        // What was planned may be outdated, and an older request have come meanwhile.
+        if let Some(senior) = self.world().senior(request, &target, Timestamp::now()) {
+            return Ok(Written::Conflict(outranked(&target, &senior)));
+        }
         let step = settle(rendered, observed, &self.seal, |key, uid| {
             self.world().requests.get(key).is_some_and(|stored| stored.uid() == uid)
         });
         match step {
-            Step::Keep => Ok(Written::Done(Box::new(observed.clone()), None)),
+            Step::Keep => Ok(Written::Done(None)),
             Step::Refuse(why) => Ok(conflict(rendered, why)),
-            Step::Change(ownership) => self.change(rendered, observed, ownership).await,
+            Step::Change(ownership) => self.change(rendered, observed, ownership, paid).await,
         }
     }
 
@@ -78,19 +120,22 @@ impl Context {
         rendered: &Rendered,
         observed: &Observed,
         ownership: Ownership,
+        paid: &mut Paid,
     ) -> Result<Written, ApiFailure> {
         let target = rendered.permit().target();
+        if let Err(wait) = self.may_write(rendered.permit(), Urgency::Change, paid).await? {
+            return Ok(Written::Throttled(wait));
+        }
         let mut changed = match self.secrets.change(rendered, observed).await {
-            Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field).await,
+            Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field, paid).await,
             other => other?,
         };
         if !rendered.is_held(&changed) {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
-        self.remember(rendered, &changed);
+        self.remember(rendered, changed);
         let adopted = matches!(ownership, Ownership::Original | Ownership::Adopted);
-        let note = adopted.then(|| Note::adopted(&target));
-        Ok(Written::Done(Box::new(changed), note))
+        Ok(Written::Done(adopted.then(|| Note::adopted(&target))))
     }
 
     /// A type cannot be changed: a Secret that is ours is deleted and made anew. One that is to be adopted is
@@ -101,13 +146,14 @@ impl Context {
         observed: &Observed,
         ownership: Ownership,
         field: &str,
+        paid: &mut Paid,
     ) -> Result<Written, ApiFailure> {
         let target = rendered.permit().target();
         let ours = matches!(ownership, Ownership::Ours | Ownership::Inherited);
         match (field, ours) {
             ("type", true) => {
                 self.secrets.delete(&target, observed).await?;
-                self.create(rendered).await
+                self.create(rendered, paid).await
             }
             ("type", false) => Ok(Written::Conflict(format!(
                 "Secret {target} has another type, which cannot be changed; delete it, or set spec.type to its type"
@@ -119,8 +165,8 @@ impl Context {
     }
 
     /// Puts our own write into the index at once, so that nothing is done twice before the watch shows it.
-    fn remember(&self, rendered: &Rendered, observed: &Observed) {
-        self.world_mut().secrets.apply(&rendered.permit().target(), observed.clone());
+    fn remember(&self, rendered: &Rendered, observed: Observed) {
+        self.world_mut().secrets.apply(&rendered.permit().target(), observed);
     }
 
     /// Revokes: deletes, or begins the grace period. Answers what there is to tell.
@@ -134,13 +180,13 @@ impl Context {
         match revoking {
             Revoking::Retain | Revoking::Wait { .. } => Ok(None),
             Revoking::Mark { until } => {
-                let marked = self.secrets.mark_revoked(target, observed, now).await?;
+                let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await?;
                 self.world_mut().secrets.apply(target, marked);
-                Ok(Some(Note::revoking(target, until)))
+                Ok(Some(Note::revoking(target, &observed.uid, until)))
             }
             Revoking::Delete => {
                 self.remove(target, observed).await?;
-                Ok(Some(Note::revoked(target)))
+                Ok(Some(Note::revoked(target, &observed.uid)))
             }
         }
     }
@@ -192,6 +238,13 @@ impl Context {
             self.service_account
         )
     }
+}
+
+/// What a request is told whose Secret an older one writes.
+pub fn outranked(target: &Target, senior: &RequestKey) -> String {
+    format!(
+        "Secret {target} is written by the older request {senior}; choose another spec.name or delete one of the two"
+    )
 }
 
 fn conflict(rendered: &Rendered, why: Foreign) -> Written {

@@ -2,27 +2,33 @@
 
 mod apply;
 mod events;
+mod freshness;
 mod lanes;
 mod namespaces;
+mod parse;
 mod policies;
 mod queue;
 mod reconcile;
+mod recorder;
 mod report;
 mod secret_api;
 mod secret_body;
 mod watch;
 
 use std::{
+    future::Future,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
+use governor::clock::MonotonicClock;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    freshness::Freshness,
     namespaces::Namespaces,
     policies::PolicyReports,
     queue::{Priority, Queue},
@@ -31,8 +37,9 @@ use self::{
 };
 use crate::{
     admin::Gates,
-    core::{index::World, name::RequestKey, render::Seal},
+    core::{index::World, name::RequestKey, policy::Rate, render::Seal},
     lease::Leadership,
+    limits::Limits,
     settings::Settings,
     source::Folder,
 };
@@ -46,6 +53,9 @@ pub struct Context {
     secrets: SecretApi,
     reports: Reports,
     policy_reports: PolicyReports,
+    freshness: Freshness,
+    limits: Limits,
+    default_rate: Rate,
     namespaces: Namespaces,
     gates: Gates,
     leadership: Leadership,
@@ -86,23 +96,34 @@ async fn work(context: Arc<Context>, shutdown: CancellationToken) {
             key = context.next() => key,
         };
         let (this, at) = (context.clone(), key.clone());
-        // In a task of its own, so that a panic harms this key alone.
-        match tokio::spawn(async move { this.reconcile(&at).await }).await {
+        match attempt(async move { this.reconcile(&at).await }).await {
             Ok(next) => context.schedule(&key, next),
-            Err(_) => {
+            Err(Panicked) => {
                 tracing::error!(request = %key, "reconcile panicked; retried with backoff");
                 context.queue.add_failed(key.clone());
+                context.report_panic(&key).await;
             }
         }
         context.queue.done(&key);
     }
 }
 
+/// A reconcile that panicked. What it said is dropped: it may hold content.
+#[derive(Debug, PartialEq, Eq)]
+struct Panicked;
+
+/// Runs one piece of work in a task of its own, so that a panic in it harms nothing else.
+async fn attempt<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Panicked> {
+    tokio::spawn(work).await.map_err(|_| Panicked)
+}
+
 /// Looks at every request when this replica begins to lead: what the one before it had in hand is not known.
 async fn take_over(context: Arc<Context>) {
     loop {
         context.leadership.gained().await;
-        let every: Vec<_> = context.world().requests.keys().cloned().collect();
+        context.limits.restart();
+        context.policy_reports.counts_changed();
+        let every = context.world().every_key();
         context.queue.add(every, Priority::Retry);
         context.leadership.lost().await;
     }
@@ -113,6 +134,8 @@ async fn take_over(context: Arc<Context>) {
 struct Next {
     at: Option<Timestamp>,
     after: Option<Duration>,
+    /// Its turn at the rate limit.
+    turn: Option<Duration>,
     failed: bool,
     /// This replica does not lead any more: nothing is to be said about the work, which another one does.
     abandoned: bool,
@@ -128,6 +151,9 @@ impl Context {
             secrets: SecretApi::new(client.clone(), settings.api_timeout),
             reports: Reports::new(client.clone(), settings.api_timeout),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
+            limits: Limits::new(MonotonicClock),
+            default_rate: settings.rate_limit,
+            freshness: Freshness::new(client.clone(), settings.api_timeout),
             namespaces: Namespaces::default(),
             gates,
             leadership,
@@ -159,6 +185,9 @@ impl Context {
         if let Some(wait) = until {
             self.queue.add_after(key.clone(), wait, Priority::Revocation);
         }
+        if let Some(wait) = next.turn {
+            self.queue.add_after(key.clone(), wait, Priority::Change);
+        }
         if let Some(wait) = next.after {
             self.queue.add_after(key.clone(), wait, Priority::Retry);
         }
@@ -179,7 +208,20 @@ impl Next {
         let soonest = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         self.at = self.at.into_iter().chain(other.at).min();
         self.after = soonest(self.after, other.after);
+        self.turn = soonest(self.turn, other.turn);
         self.failed |= other.failed;
         self.abandoned |= other.abandoned;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_and_what_it_said_is_dropped() {
+        let outcome = attempt(async { panic!("hunter2") as u8 }).await;
+        assert_eq!(outcome, Err(Panicked));
+        assert_eq!(attempt(async { 7 }).await, Ok(7));
     }
 }

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     Context,
+    freshness::Versions,
     report::{patch_status, status_patch},
 };
 use crate::{
@@ -77,6 +78,15 @@ impl PolicyReports {
     /// The policy is gone.
     pub fn forget(&self, name: &PolicyName) {
         self.known().remove(name);
+    }
+
+    /// Whether the watch has shown exactly these policies, or newer generations of them.
+    pub fn has_seen(&self, versions: &Versions) -> bool {
+        let known = self.known();
+        let is_current = |(name, (uid, generation)): (&PolicyName, &(String, i64))| {
+            known.get(name).is_some_and(|known| known.uid == *uid && known.generation >= *generation)
+        };
+        known.len() == versions.len() && versions.iter().all(is_current)
     }
 
     /// Requests or namespaces have changed.

@@ -6,15 +6,19 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Context, Next, apply::Written, events::Note};
+use super::{
+    Context, Next,
+    apply::{Written, outranked},
+    events::Note,
+};
 use crate::{
     api::conditions::Reason,
     core::{
         bytes::SecretBytes,
         decide::{Denial, Permit},
-        index::{Origin, SecretState},
+        index::{Origin, SecretState, Stored},
         name::{PolicyName, RequestKey, SourceName, Target},
         outcome::{self, End, Outcome},
         plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
@@ -32,8 +36,8 @@ const TARGETS_IN_FLIGHT: usize = 16;
 /// our label are watched.
 const CONFLICT_RETRY: Duration = Duration::from_secs(10);
 
-/// How soon a write is tried again that a quota or an admission policy refused.
-const REFUSED_RETRY: Duration = Duration::from_secs(30);
+/// How soon a write is planned anew whose policies have changed since it was planned.
+const OUTDATED_RETRY: Duration = Duration::from_millis(200);
 
 impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
@@ -50,7 +54,8 @@ impl Context {
             return Next { failed: true, ..Next::default() };
         }
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
-        let outcomes = done.into_iter().filter_map(Done::into_outcome).collect();
+        let settled = plan.is_complete() && !done.iter().any(|done| done.put_off);
+        let outcomes = settled.then(|| done.into_iter().filter_map(|done| self.outcome(&plan.subject, done)).collect());
         next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
         next
     }
@@ -102,33 +107,41 @@ impl Context {
     /// Render and write what is granted.
     async fn fulfil(&self, permit: &Permit, state: SecretState, contents: &Result<Contents, MountError>) -> Done {
         let target = permit.target();
-        let written = match &state {
-            SecretState::Present(observed) => observed.written,
-            _ => None,
-        };
-        let last = |done: Done| Done { written, ..done };
         let contents = match contents {
             Err(error) => {
                 let message = format!("{error}; Secrets stay as they are");
-                return last(Done::held(&target, Reason::SourcesNotReady, message));
+                return Done::held(&target, Reason::SourcesNotReady, message);
             }
             Ok(contents) => match usable(permit, contents) {
-                Err((reason, message)) => return last(Done::held(&target, reason, message)),
+                Err((reason, message)) => return Done::held(&target, reason, message),
                 Ok(contents) => contents,
             },
         };
         let rendered = match render(permit.clone(), &contents, &self.seal) {
-            Err(misfit) => return last(Done::held(&target, Reason::InvalidForType, misfit.to_string())),
+            Err(misfit) => return Done::held(&target, Reason::InvalidForType, misfit.to_string()),
             Ok(rendered) => rendered,
         };
         match self.write(&rendered, state).await {
-            Written::Done(observed, note) => Done { note, written: observed.written, ..Done::of(&target, End::Synced) },
+            Written::Done(note) => Done { note, ..Done::of(&target, End::Synced) },
             Written::Conflict(message) => {
                 let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
             }
-            Written::Failed(failure) => last(self.failed(&target, &failure)),
+            Written::Throttled(wait) => {
+                let until =
+                    SignedDuration::try_from(wait).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+                let next = Next { turn: Some(wait), ..Next::default() };
+                Done { next, ..Done::of(&target, End::Throttled(until.unwrap_or(Timestamp::MAX))) }
+            }
+            Written::Failed(failure) => self.failed(&target, &failure),
         }
+    }
+
+    /// What there is to tell the tenant about a destination.
+    fn outcome(&self, subject: &Subject, done: Done) -> Option<Outcome> {
+        let Subject::Live(request) = subject else { return None };
+        let written = self.world().last_written(request, &done.target);
+        done.shown.then_some(Outcome { target: done.target, granted_by: done.granted_by, end: done.end, written })
     }
 
     async fn clear_all(&self, plan: &Plan, now: Timestamp) -> Cleared {
@@ -146,12 +159,13 @@ impl Context {
         cleared
     }
 
-    /// Writes the status of what was done, unless something could not be looked at yet.
+    /// Tells what was done, and writes the status unless the outcome is open: something could not be looked at
+    /// yet, or has changed meanwhile.
     async fn report(
         &self,
         key: &RequestKey,
         plan: &Plan,
-        outcomes: Vec<Outcome>,
+        outcomes: Option<Vec<Outcome>>,
         notes: Vec<Note>,
         now: Timestamp,
     ) -> Result<(), ApiFailure> {
@@ -159,14 +173,24 @@ impl Context {
         let (uid, status) = match &plan.subject {
             Subject::Gone => return Ok(()),
             Subject::Invalid { uid, generation, problem } => {
-                (uid.clone(), outcome::invalid(*generation, &problem.to_string(), &previous, now))
+                (uid, Some(outcome::invalid(*generation, &problem.to_string(), &previous, now)))
             }
-            Subject::Live(_) if !plan.is_complete() => return Ok(()),
-            Subject::Live(request) => (request.uid.clone(), outcome::status(request, &outcomes, &previous, now)),
+            Subject::Live(request) => {
+                (&request.uid, outcomes.map(|outcomes| outcome::status(request, &outcomes, &previous, now)))
+            }
         };
-        match self.reports.report(key, &uid, status, notes).await {
+        match self.reports.report(key, uid, status, notes).await {
             Err(ApiFailure::NotFound) => Ok(()),
             other => other.inspect_err(|failure| tracing::warn!(request = %key, "status not written: {failure}")),
+        }
+    }
+
+    /// Tells on the object itself that the operator failed on it.
+    pub(super) async fn report_panic(&self, key: &RequestKey) {
+        let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
+        let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
+        if let Err(failure) = self.reports.report(key, &request.uid, Some(status), Vec::new()).await {
+            tracing::warn!(request = %key, "status not written: {failure}");
         }
     }
 
@@ -181,12 +205,7 @@ impl Context {
                 (Reason::NamespaceTerminating, format!("namespace {namespace} is being deleted"))
             }
             Obstacle::NotDelegated => (Reason::NotDelegated, self.delegation_advice(target)),
-            Obstacle::Senior(key) => (
-                Reason::TargetConflict,
-                format!(
-                    "Secret {target} is written by the older request {key}; choose another spec.name or delete one of the two"
-                ),
-            ),
+            Obstacle::Senior(key) => (Reason::TargetConflict, outranked(target, key)),
             Obstacle::Suspended | Obstacle::RequestDeleting | Obstacle::NotListed => {
                 (Reason::Suspended, "spec.suspend is true: nothing is written".into())
             }
@@ -198,11 +217,13 @@ impl Context {
         let next = match (reason, failure) {
             (_, ApiFailure::NotLeader) => Next { abandoned: true, ..Next::default() },
             (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
-            (Reason::WriteRefused, _) => Next { after: Some(REFUSED_RETRY), ..Next::default() },
+            (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },
         };
-        Done { next, ..Done::held(target, reason, message) }
+        // What was planned for is not there any more: it is planned anew before anything is said.
+        let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
+        Done { next, put_off, ..Done::held(target, reason, message) }
     }
 }
 
@@ -213,24 +234,20 @@ struct Done {
     granted_by: Vec<PolicyName>,
     /// Whether the tenant learns of it: not of a namespace that is only selected and not granted.
     shown: bool,
-    written: Option<Timestamp>,
+    /// It is planned anew at once, and nothing is worth saying until then.
+    put_off: bool,
     note: Option<Note>,
     next: Next,
 }
 
 impl Done {
     fn of(target: &Target, end: End) -> Self {
-        let (granted_by, written, note, next) = (Vec::new(), None, None, Next::default());
-        Self { target: target.clone(), end, granted_by, shown: true, written, note, next }
+        let (granted_by, note, next) = (Vec::new(), None, Next::default());
+        Self { target: target.clone(), end, granted_by, shown: true, put_off: false, note, next }
     }
 
     fn held(target: &Target, reason: Reason, message: String) -> Self {
         Self::of(target, End::Held(reason, message))
-    }
-
-    fn into_outcome(self) -> Option<Outcome> {
-        let Self { target, end, granted_by, shown, written, .. } = self;
-        shown.then_some(Outcome { target, granted_by, end, written })
     }
 }
 

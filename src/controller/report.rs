@@ -6,16 +6,19 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
     core::ApiResource,
-    runtime::events::{Recorder, Reporter},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::events::{Note, news, regarding};
+use super::{
+    events::{Note, news},
+    recorder::{self, Recorder},
+};
 use crate::{
     api::{SecretsDistribution, SecretsDistributionStatus, names},
     core::name::{RequestKey, Uid},
@@ -44,18 +47,24 @@ pub struct Known {
 impl Reports {
     /// Nothing is known yet.
     pub fn new(client: Client, timeout: Duration) -> Self {
-        let reporter = Reporter { controller: names::FIELD_MANAGER.into(), instance: None };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let recorder = Recorder::new(client.clone(), timeout);
         Self { client, timeout, recorder, known: Mutex::default() }
     }
 
-    /// A watch has shown the status. An older one than the own last write is no news.
-    pub fn seen(&self, key: &RequestKey, seen: Known) {
-        let mut known = self.known();
-        let newer = known.get(key).is_none_or(|known| known.uid != seen.uid || known.version <= seen.version);
-        if newer {
-            known.insert(key.clone(), seen);
+    /// A watch has shown the status, or it was written. One that is older than the own last write is no news.
+    /// Answers whether somebody else has changed it.
+    pub fn seen(&self, key: &RequestKey, seen: Known) -> bool {
+        let mut all = self.known();
+        let Some(known) = all.get(key).filter(|known| known.uid == seen.uid) else {
+            all.insert(key.clone(), seen);
+            return false;
+        };
+        if known.version > seen.version {
+            return false;
         }
+        let changed = known.version < seen.version && known.status != seen.status;
+        all.insert(key.clone(), seen);
+        changed
     }
 
     /// The object is gone.
@@ -68,41 +77,56 @@ impl Reports {
         self.known().get(key).map(|known| known.status.clone()).unwrap_or_default()
     }
 
-    /// Writes the status, if it says anything new, and then the events.
+    /// Writes the status, if there is one and it says anything new, and then the events: those of what was done
+    /// also if the status could not be written.
     pub async fn report(
         &self,
         key: &RequestKey,
         uid: &Uid,
-        status: SecretsDistributionStatus,
+        status: Option<SecretsDistributionStatus>,
         mut notes: Vec<Note>,
     ) -> Result<(), ApiFailure> {
-        let previous = self.previous(key);
-        if let Some(patch) = status_patch(&previous, &status) {
-            let api: Api<DynamicObject> = Api::namespaced_with(
-                self.client.clone(),
-                key.namespace.as_str(),
-                &ApiResource::erase::<SecretsDistribution>(&()),
-            );
-            let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await?;
-            let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
-            notes.extend(news(&previous, &status));
-            self.seen(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
-        }
+        let written = match status {
+            Some(status) => self.write(key, uid, status).await,
+            None => Ok(Vec::new()),
+        };
+        let written = written.map(|news| notes.extend(news));
         self.tell(key, uid, notes).await;
-        Ok(())
+        written
+    }
+
+    /// Writes the status. Answers with what it says for the first time.
+    async fn write(
+        &self,
+        key: &RequestKey,
+        uid: &Uid,
+        status: SecretsDistributionStatus,
+    ) -> Result<Vec<Note>, ApiFailure> {
+        let previous = self.previous(key);
+        let Some(patch) = status_patch(&previous, &status) else { return Ok(Vec::new()) };
+        let resource = ApiResource::erase::<SecretsDistribution>(&());
+        let api = Api::namespaced_with(self.client.clone(), key.namespace.as_str(), &resource);
+        let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await?;
+        let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
+        let news = news(&previous, &status);
+        self.seen(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
+        Ok(news)
+    }
+
+    async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
+        for note in notes {
+            tracing::info!(request = %key, reason = note.reason, "{}", note.text);
+            self.publish(&note, &recorder::request(key, uid)).await;
+            if let Some((target, uid)) = &note.secret {
+                self.publish(&note, &recorder::secret(target, uid)).await;
+            }
+        }
     }
 
     /// An event that cannot be written is not worth a retry of the work it tells of.
-    async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
-        let about = regarding("SecretsDistribution", key.namespace.as_str(), key.name.as_str(), uid.as_str());
-        for note in notes {
-            tracing::info!(request = %key, reason = note.reason, "{}", note.text);
-            let published = tokio::time::timeout(self.timeout, self.recorder.publish(&note.event(), &about)).await;
-            if let Some(failure) =
-                published.map(|result| result.err().map(ApiFailure::from)).unwrap_or(Some(ApiFailure::Unreachable))
-            {
-                tracing::warn!(request = %key, reason = note.reason, "event not written: {failure}");
-            }
+    async fn publish(&self, note: &Note, about: &ObjectReference) {
+        if let Err(failure) = self.recorder.tell(note, about).await {
+            tracing::warn!(about = about.name, reason = note.reason, "event not written: {failure}");
         }
     }
 

@@ -1,30 +1,29 @@
 //! What is watched in the whole cluster, and the folder: every change goes into the world, and the requests it
 //! touches into the queue.
 
-use std::{collections::BTreeSet, future::Future, pin::pin, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, future::Future, pin::pin, sync::Arc};
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{DynamicObject, PartialObjectMeta},
     core::ApiResource,
     runtime::watcher::{self, Event, watcher},
 };
+use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, namespaces::describe, policies, queue::Priority, report::Known};
+use super::{Context, namespaces::describe, parse, policies, queue::Priority};
 use crate::{
     api::{DistributionPolicy, SecretsDistribution},
     core::{
         backoff,
-        index::{Delegation, Gate, Stored},
-        invalid::InvalidField,
-        name::{NamespaceName, PolicyName, RequestKey, Uid},
-        policy::{Namespace, Policy},
-        request::{Request, request_key},
+        index::{Delegation, Gate},
+        name::{NamespaceName, PolicyName, RequestKey},
+        policy::Namespace,
     },
     settings::Settings,
     source::{self, Change},
@@ -33,15 +32,17 @@ use crate::{
 /// Starts every watch. Each ends with `shutdown`.
 pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
     let client = &context.client;
-    let objects = |resource: &ApiResource| Api::<DynamicObject>::all_with(client.clone(), resource);
-    let config = watcher::Config::default;
-
-    let requests = watcher(objects(&ApiResource::erase::<SecretsDistribution>(&())), config());
-    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Requests, requests, Requests::default())));
-    let policies = watcher(objects(&ApiResource::erase::<DistributionPolicy>(&())), config());
-    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Policies, policies, Policies::default())));
-    let namespaces = watcher(Api::<PartialObjectMeta<KubeNamespace>>::all(client.clone()), config());
-    tasks.spawn(until(shutdown.clone(), follow(context.clone(), Gate::Namespaces, namespaces, Namespaces::default())));
+    let requests = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<SecretsDistribution>(&()));
+    let policies = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<DistributionPolicy>(&()));
+    let namespaces = Api::<PartialObjectMeta<KubeNamespace>>::all(client.clone());
+    let following = [
+        follow(context.clone(), Gate::Requests, requests, Requests::default()).boxed(),
+        follow(context.clone(), Gate::Policies, policies, Policies::default()).boxed(),
+        follow(context.clone(), Gate::Namespaces, namespaces, Namespaces::default()).boxed(),
+    ];
+    for follow in following {
+        tasks.spawn(until(shutdown.clone(), follow));
+    }
 
     tasks.spawn(until(shutdown.clone(), policies::report(context.clone())));
     let (sender, changes) = mpsc::channel(64);
@@ -72,13 +73,12 @@ trait Intake<K> {
 
 /// Feeds the world from a watch. It never ends: an interrupted watch is resumed, and until then what was read
 /// last holds.
-async fn follow<K>(
-    context: Arc<Context>,
-    gate: Gate,
-    stream: impl Stream<Item = watcher::Result<Event<K>>> + Send,
-    mut intake: impl Intake<K> + Send,
-) {
-    let mut stream = pin!(stream);
+async fn follow<K>(context: Arc<Context>, gate: Gate, api: Api<K>, mut intake: impl Intake<K> + Send)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let watch = || watcher(api.clone(), watcher::Config::default());
+    let mut stream = pin!(watch());
     let mut failures = 0;
     while let Some(event) = stream.next().await {
         let touched = match event {
@@ -86,6 +86,9 @@ async fn follow<K>(
                 failures += 1;
                 complain(&context, gate, &error, failures);
                 sleep(backoff::delay(failures, 0.5)).await;
+                if is_lost(&error) {
+                    stream.set(watch());
+                }
                 continue;
             }
             Ok(Event::Init) => {
@@ -106,16 +109,32 @@ async fn follow<K>(
     }
 }
 
+/// Whether the watch cannot be resumed where it was: the kind or the right is gone, and what comes back may be
+/// another. To list anew is what tells, and what shows in the end that all is well again.
+fn is_lost(error: &watcher::Error) -> bool {
+    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else { return false };
+    [401, 403, 404, 410].contains(&status.code)
+}
+
+/// Tells that a watch was interrupted; if nothing could be listed yet, the gate tells why.
 fn complain(context: &Context, gate: Gate, error: &watcher::Error, failures: u32) {
-    let what = gate.as_str();
-    tracing::warn!(what, failures, "watch interrupted: {}", describe(error));
-    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else { return };
-    let advice = match status.code {
-        404 => format!("the API server does not know {what}: kubectl apply -f crds/"),
-        403 => format!("the operator may not list {what}: kubectl apply -f rbac/"),
-        _ => return,
+    tracing::warn!(what = gate.as_str(), failures, "watch interrupted: {}", describe(error));
+    let watcher::Error::InitialListFailed(error) = error else { return };
+    let kind = match gate {
+        Gate::Requests => "SecretsDistribution objects",
+        Gate::Policies => "DistributionPolicy objects",
+        Gate::Namespaces => "namespaces",
     };
-    context.gates.close(what, advice);
+    let code = if let kube::Error::Api(status) = error { status.code } else { 0 };
+    let advice = match code {
+        0 => "the API server cannot be reached: check its address and certificate in the kubeconfig, and the network"
+            .into(),
+        401 => "the API server does not accept the operator's credentials: check its ServiceAccount token".into(),
+        403 => format!("the operator may not list {kind}: kubectl apply -f rbac/"),
+        404 => format!("the API server does not know {kind}: kubectl apply -f crds/"),
+        code => format!("the API server answered {code} when {kind} were listed"),
+    };
+    context.gates.close(gate.as_str(), advice);
 }
 
 /// `SecretsDistribution` objects.
@@ -130,19 +149,22 @@ impl Intake<DynamicObject> for Requests {
     }
 
     fn apply(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
-        let Some((key, stored, known)) = stored(object) else { return BTreeSet::new() };
+        let Some((key, stored, known)) = parse::request(object) else { return BTreeSet::new() };
         self.listed.insert(key.clone());
-        context.reports.seen(&key, known);
-        let touched = context.world_mut().apply_request(key.clone(), stored);
+        let status_changed = context.reports.seen(&key, known);
+        let mut touched = context.world_mut().apply_request(key.clone(), stored);
         if !touched.is_empty() {
             context.policy_reports.counts_changed();
             context.wake_destinations(&key);
+        }
+        if status_changed {
+            touched.insert(key);
         }
         touched
     }
 
     fn delete(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
-        match key_of(&object) {
+        match parse::key_of(&object) {
             Some(key) => forget_request(context, &key),
             None => BTreeSet::new(),
         }
@@ -161,32 +183,6 @@ fn forget_request(context: &Context, key: &RequestKey) -> BTreeSet<RequestKey> {
     context.world_mut().delete_request(key)
 }
 
-fn key_of(object: &DynamicObject) -> Option<RequestKey> {
-    request_key(&object.namespace().unwrap_or_default(), &object.name_any()).ok()
-}
-
-/// An object as the core knows it. One that cannot be understood becomes one that says so: the watch lives on.
-fn stored(mut object: DynamicObject) -> Option<(RequestKey, Stored, Known)> {
-    let key = key_of(&object)?;
-    let uid = object.uid().unwrap_or_default();
-    let version = object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default();
-    let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
-    let status = status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();
-    let generation = object.metadata.generation.unwrap_or_default();
-    let parsed = object.try_parse::<SecretsDistribution>().map_err(|error| InvalidField::new("spec", readable(&error)));
-    let stored = match parsed.and_then(|object| Request::parse(&object)) {
-        Ok(request) => Stored::Valid(Arc::new(request)),
-        Err(problem) => Stored::Invalid { uid: Uid::admitted(&uid), generation, problem },
-    };
-    Some((key, stored, Known { uid, version, status }))
-}
-
-/// A parser's words, cut, and without what could harm a terminal or a log.
-fn readable(error: &impl ToString) -> String {
-    let text = error.to_string();
-    text.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).take(200).collect()
-}
-
 /// `DistributionPolicy` objects.
 #[derive(Default)]
 struct Policies {
@@ -203,9 +199,7 @@ impl Intake<DynamicObject> for Policies {
         self.listed.insert(name.clone());
         let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
         context.policy_reports.seen(&name, &object.metadata, status);
-        let parsed = object.try_parse::<DistributionPolicy>();
-        let parsed = parsed.map_err(|error| InvalidField::new("spec", readable(&error)));
-        let compiled = parsed.and_then(|object| Policy::parse(&object)).map(Arc::new);
+        let compiled = parse::policy(&object).map(Arc::new);
         context.world_mut().apply_policy(name, compiled)
     }
 
@@ -245,7 +239,10 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
         let labels = object.metadata.labels.unwrap_or_default();
         let touched = context.world_mut().apply_namespace(Namespace { name: name.clone(), labels, terminating });
         context.namespaces.add(context, &name);
+        // Its labels may have made it a destination.
+        context.wake_if_wanted(&name);
         context.policy_reports.counts_changed();
+        touched.iter().for_each(|key| context.wake_destinations(key));
         touched
     }
 
@@ -303,11 +300,24 @@ impl Context {
         self.queue.add(changed, Priority::Change);
     }
 
-    /// A request came or changed: of the namespaces it wants to write into nothing is said that may be outdated.
+    /// A request came, or changed, or wants other namespaces: of those nothing is said that may be outdated.
     fn wake_destinations(&self, key: &RequestKey) {
         let undelegated = self.world().undelegated_destinations(key);
-        for namespace in undelegated.iter().filter(|namespace| self.namespaces.wake(namespace)) {
-            self.world_mut().set_delegation(namespace, Delegation::Unknown);
+        undelegated.iter().for_each(|namespace| self.wake(namespace));
+    }
+
+    fn wake_if_wanted(&self, namespace: &NamespaceName) {
+        let wanted = self.world().requests.claims_in(namespace).next().is_some();
+        if wanted {
+            self.wake(namespace);
+        }
+    }
+
+    fn wake(&self, namespace: &NamespaceName) {
+        // Locked first, so that what the list then finds comes after this.
+        let mut world = self.world_mut();
+        if self.namespaces.wake(namespace) {
+            world.set_delegation(namespace, Delegation::Unknown);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The decision: may this request write this Secret, of these sources, into this namespace, now?
 //!
-//! Invariants, each a property test in `tests/decision.rs`: nothing is granted by default; the order of
-//! policies and rules decides nothing; another Allow never takes a grant away; another Deny never adds
-//! one; a request is all or nothing for each destination.
+//! Invariants, each a property test in `tests/decision/`: nothing is granted by default; the order of
+//! policies and rules decides nothing; quotas aside, another Allow never takes a grant away and another
+//! Deny never adds one; a request is all or nothing for each destination.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     name::{NamespaceName, PolicyName, SecretType, SourceName, Target},
-    policy::{Namespace, Policy, Revocation, Rule},
+    policy::{Namespace, Policy, Rate, Revocation, Rule},
     request::{Mapping, Request},
 };
 use crate::api::{Effect, Enforcement, conditions::Reason, names};
@@ -26,15 +26,59 @@ pub struct Ask<'a> {
     pub destination: &'a Namespace,
 }
 
-/// What else the answer depends on.
-#[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
-    /// The instant of the decision.
-    pub now: Timestamp,
+/// The enforced policies that speak about a destination, by time.
+#[derive(Clone, Debug)]
+pub struct Applicable<'p> {
+    in_time: Vec<&'p Policy>,
+    expired: Vec<&'p Policy>,
     /// The destination is a system namespace or the operator's own.
-    pub excluded: bool,
-    /// The destination has as many older, granted distributions as this, and its quota is not larger.
-    pub quota_full: Option<u32>,
+    excluded: bool,
+}
+
+impl<'p> Applicable<'p> {
+    /// Those of `policies` that apply to the destination at the instant `now`.
+    pub fn to(
+        destination: &Namespace,
+        excluded: bool,
+        policies: impl Iterator<Item = &'p Policy>,
+        now: Timestamp,
+    ) -> Self {
+        let speaks = |p: &&Policy| p.enforcement == Enforcement::Enforce && p.namespaces.contains(destination);
+        let begun = |p: &&Policy| p.has_begun(now);
+        let (expired, in_time) = policies.filter(speaks).filter(begun).partition(|p| p.is_expired(now));
+        Self { in_time, expired, excluded }
+    }
+
+    /// The smallest quota of distributions.
+    pub fn quota(&self) -> Option<u32> {
+        self.in_time.iter().filter_map(|policy| policy.max_distributions).min()
+    }
+
+    /// The strictest rate limit.
+    pub fn rate(&self) -> Option<Rate> {
+        self.in_time.iter().filter_map(|policy| policy.rate).reduce(Rate::stricter)
+    }
+
+    /// Whether they grant the request, quotas aside.
+    pub fn grant(&self, ask: Ask<'_>) -> bool {
+        let allowed = |mapping: &Mapping| self.allowing(ask).any(|policy| policy.allows(ask, mapping));
+        let granted = |mapping: &Mapping| !self.deny(ask, mapping) && allowed(mapping);
+        !is_reserved(&ask.request.secret_type) && ask.request.mappings.iter().all(granted)
+    }
+
+    /// The policies whose Allow rules count.
+    fn allowing(&self, ask: Ask<'_>) -> impl Iterator<Item = &'p Policy> {
+        self.in_time.iter().copied().filter(move |policy| self.may_allow(policy, ask))
+    }
+
+    /// An excluded namespace is opened by a policy that names it literally, and by no other.
+    fn may_allow(&self, policy: &Policy, ask: Ask<'_>) -> bool {
+        !self.excluded || policy.namespaces.names_literally(&ask.destination.name)
+    }
+
+    fn deny(&self, ask: Ask<'_>, mapping: &Mapping) -> bool {
+        self.in_time.iter().any(|policy| policy.denies(ask, mapping))
+    }
 }
 
 /// The answer.
@@ -112,33 +156,17 @@ impl Denial {
     }
 }
 
-/// Decides. `policies` are those that speak about the destination; more would change nothing.
-pub fn decide<'p>(ask: Ask<'_>, policies: impl Iterator<Item = &'p Policy> + Clone, with: Circumstances) -> Decision {
-    let policies = Applicable::of(ask.destination, policies, with.now);
-    let verdicts: Vec<_> = ask.request.mappings.iter().map(|m| judge(ask, m, &policies, with.excluded)).collect();
+/// Decides. `quota_full` is the quota of the destination, if older requests that are granted fill it.
+pub fn decide(ask: Ask<'_>, policies: &Applicable<'_>, quota_full: Option<u32>) -> Decision {
+    let verdicts: Vec<_> = ask.request.mappings.iter().map(|mapping| judge(ask, mapping, policies)).collect();
     let refused = verdicts.iter().any(Result::is_err);
-    if refused || with.quota_full.is_some() {
-        let over_quota = |_| BTreeSet::from([Reason::QuotaExceeded]);
-        let reasons = verdicts.into_iter().map(|v| match v {
-            Ok(grant) if !refused => over_quota(grant),
-            Ok(_) => BTreeSet::new(),
-            Err(reasons) => reasons,
-        });
-        let quota = with.quota_full.filter(|_| !refused);
-        return Decision::Denied(Denial { reasons: reasons.collect(), quota });
+    let quota = quota_full.filter(|_| !refused);
+    if !refused && quota.is_none() {
+        return Decision::Permitted(permit(ask, verdicts.into_iter().flatten().collect()));
     }
-    Decision::Permitted(permit(ask, verdicts.into_iter().flatten().collect()))
-}
-
-/// Whether policies grant the request, quotas aside.
-pub fn is_granted<'p>(
-    ask: Ask<'_>,
-    policies: impl Iterator<Item = &'p Policy> + Clone,
-    now: Timestamp,
-    excluded: bool,
-) -> bool {
-    let policies = Applicable::of(ask.destination, policies, now);
-    ask.request.mappings.iter().all(|mapping| judge(ask, mapping, &policies, excluded).is_ok())
+    let over_quota: BTreeSet<_> = quota.map(|_| Reason::QuotaExceeded).into_iter().collect();
+    let reasons = verdicts.into_iter().map(|verdict| verdict.err().unwrap_or_else(|| over_quota.clone()));
+    Decision::Denied(Denial { reasons: reasons.collect(), quota })
 }
 
 /// The grant of one mapping.
@@ -148,46 +176,34 @@ struct Grant {
     adopt: bool,
 }
 
-/// The enforced policies that speak about a destination, by time.
-struct Applicable<'p> {
-    in_time: Vec<&'p Policy>,
-    expired: Vec<&'p Policy>,
+fn judge(ask: Ask<'_>, mapping: &Mapping, policies: &Applicable<'_>) -> Result<Grant, BTreeSet<Reason>> {
+    if is_reserved(&ask.request.secret_type) {
+        return Err(BTreeSet::from([Reason::ReservedType]));
+    }
+    let granted = granted(ask, mapping, policies).ok_or_else(|| refusal(ask, mapping, policies));
+    if !policies.deny(ask, mapping) {
+        return granted;
+    }
+    let mut reasons = granted.err().unwrap_or_default();
+    reasons.insert(Reason::DeniedByRule);
+    Err(reasons)
 }
 
-impl<'p> Applicable<'p> {
-    fn of(destination: &Namespace, policies: impl Iterator<Item = &'p Policy>, now: Timestamp) -> Self {
-        let speaks = |p: &&Policy| p.enforcement == Enforcement::Enforce && p.namespaces.contains(destination);
-        let (expired, rest): (Vec<_>, Vec<_>) = policies.filter(speaks).partition(|p| p.is_expired(now));
-        Self { in_time: rest.into_iter().filter(|p| p.is_in_time(now)).collect(), expired }
-    }
+fn is_reserved(secret_type: &SecretType) -> bool {
+    names::RESERVED_TYPES.contains(&secret_type.as_str())
 }
 
-fn judge(
-    ask: Ask<'_>,
-    mapping: &Mapping,
-    policies: &Applicable<'_>,
-    excluded: bool,
-) -> Result<Grant, BTreeSet<Reason>> {
-    if let Some(reason) = reserved(&ask.request.secret_type) {
-        return Err(BTreeSet::from([reason]));
-    }
-    if policies.in_time.iter().any(|policy| policy.denies(ask, mapping)) {
-        return Err(BTreeSet::from([Reason::DeniedByRule]));
-    }
-    let may_allow = |p: &&&Policy| !excluded || p.namespaces.names_literally(&ask.destination.name);
+/// What the Allow rules grant together.
+fn granted(ask: Ask<'_>, mapping: &Mapping, policies: &Applicable<'_>) -> Option<Grant> {
     let mut grant: Option<Grant> = None;
-    for policy in policies.in_time.iter().filter(may_allow) {
+    for policy in policies.allowing(ask) {
         let mut allows = policy.rules_for(Effect::Allow).filter(|rule| rule.matches(ask, mapping)).peekable();
         if allows.peek().is_some() {
             let adopt = allows.any(|rule| rule.adopt);
             merge(&mut grant, policy, adopt);
         }
     }
-    grant.ok_or_else(|| refusal(ask, mapping, policies, excluded))
-}
-
-fn reserved(secret_type: &SecretType) -> Option<Reason> {
-    names::RESERVED_TYPES.contains(&secret_type.as_str()).then_some(Reason::ReservedType)
+    grant
 }
 
 fn merge(grant: &mut Option<Grant>, policy: &Policy, adopt: bool) {
@@ -198,28 +214,27 @@ fn merge(grant: &mut Option<Grant>, policy: &Policy, adopt: bool) {
 }
 
 /// Why nothing grants the mapping. It looks at the rules that come closest: those that name the source.
-fn refusal(ask: Ask<'_>, mapping: &Mapping, policies: &Applicable<'_>, excluded: bool) -> BTreeSet<Reason> {
-    let may_allow = |p: &&&Policy| !excluded || p.namespaces.names_literally(&ask.destination.name);
+fn refusal(ask: Ask<'_>, mapping: &Mapping, policies: &Applicable<'_>) -> BTreeSet<Reason> {
     let mut reasons = BTreeSet::new();
-    if policies.expired.iter().filter(may_allow).any(|policy| policy.allows(ask, mapping)) {
+    let mut expired = policies.expired.iter().filter(|policy| policies.may_allow(policy, ask));
+    if expired.any(|policy| policy.allows(ask, mapping)) {
         reasons.insert(Reason::GrantExpired);
     }
-    let in_time: Vec<_> = policies.in_time.iter().filter(may_allow).collect();
-    if in_time.is_empty() {
-        reasons.insert(if excluded { Reason::NamespaceExcluded } else { Reason::NoPolicyForNamespace });
+    if policies.allowing(ask).next().is_none() {
+        reasons.insert(if policies.excluded { Reason::NamespaceExcluded } else { Reason::NoPolicyForNamespace });
         return reasons;
     }
-    let rules = in_time.iter().flat_map(|policy| policy.rules_for(Effect::Allow));
-    let close: Vec<_> = rules.filter(|rule| rule.has_source(mapping.from.as_str())).collect();
-    if close.is_empty() {
+    let rules = policies.allowing(ask).flat_map(|policy| policy.rules_for(Effect::Allow));
+    let mut close = rules.filter(|rule| rule.has_source(mapping.from.as_str())).peekable();
+    if close.peek().is_none() {
         reasons.insert(Reason::SourceNotPermitted);
     }
-    reasons.extend(close.into_iter().flat_map(|rule| mismatch(rule, ask, mapping)));
+    reasons.extend(close.flat_map(|rule| mismatch(rule, ask, mapping)));
     reasons
 }
 
 /// In what a rule does not match the mapping.
-pub fn mismatch(rule: &Rule, ask: Ask<'_>, mapping: &Mapping) -> Vec<Reason> {
+pub fn mismatch(rule: &Rule, ask: Ask<'_>, mapping: &Mapping) -> impl Iterator<Item = Reason> + use<> {
     let request = ask.request;
     let checks = [
         (rule.has_source(mapping.from.as_str()), Reason::SourceNotPermitted),
@@ -228,7 +243,7 @@ pub fn mismatch(rule: &Rule, ask: Ask<'_>, mapping: &Mapping) -> Vec<Reason> {
         (rule.has_secret_name(request.secret_name.as_str()), Reason::NameNotPermitted),
         (rule.has_requester(ask.requester, ask.destination), Reason::RequesterNotPermitted),
     ];
-    checks.into_iter().filter(|(matches, _)| !matches).map(|(_, reason)| reason).collect()
+    checks.into_iter().filter(|(matches, _)| !matches).map(|(_, reason)| reason)
 }
 
 impl Rule {
@@ -281,7 +296,7 @@ pub enum Effects {
 /// What the policy by itself says about a request: for its status, and for policies in Audit.
 pub fn effects(ask: Ask<'_>, policy: &Policy, now: Timestamp, excluded: bool) -> Effects {
     let speaks = policy.is_in_time(now) && policy.namespaces.contains(ask.destination);
-    if !speaks || reserved(&ask.request.secret_type).is_some() {
+    if !speaks || is_reserved(&ask.request.secret_type) {
         return Effects::Nothing;
     }
     let mut mappings = ask.request.mappings.iter();

@@ -5,11 +5,14 @@
 
 pub mod backoff;
 pub mod bytes;
+pub mod cases;
 pub mod content;
 pub mod decide;
+pub mod explain;
 pub mod glob;
 pub mod index;
 pub mod invalid;
+pub mod metadata;
 pub mod name;
 pub mod observed;
 pub mod outcome;
@@ -19,3 +22,6 @@ pub mod render;
 pub mod request;
 pub mod selector;
 pub mod settle;
+
+#[cfg(test)]
+mod tests;

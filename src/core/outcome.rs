@@ -9,6 +9,7 @@ use super::{
     decide::Denial,
     name::{PolicyName, Target},
     request::{Mapping, Request},
+    settle::in_whole_seconds,
 };
 use crate::api::{
     DecisionResult, DecisionStatus, SecretsDistributionStatus, TargetState, TargetStatus,
@@ -41,6 +42,8 @@ pub enum End {
     Synced,
     /// Granted, but not written: the reason is one of `Synced`'s.
     Held(Reason, String),
+    /// Granted, and written once it is its turn.
+    Throttled(Timestamp),
     /// Not granted, and nothing of ours is there.
     Denied(Denial),
     /// The grant is gone: the Secret is deleted at that time.
@@ -53,7 +56,7 @@ impl End {
     fn denial(&self) -> Option<&Denial> {
         match self {
             Self::Denied(denial) | Self::Revoking(denial, _) | Self::Retained(denial) => Some(denial),
-            Self::Synced | Self::Held(..) => None,
+            Self::Synced | Self::Held(..) | Self::Throttled(_) => None,
         }
     }
 }
@@ -71,9 +74,14 @@ pub fn status(
     let lookup = previous.conditions.as_slice();
     let stamp = |verdict: Verdict, kind| verdict.condition(kind, request.generation, lookup, now);
     let retry_at = outcomes.iter().filter_map(|outcome| match outcome.end {
-        End::Revoking(_, until) => Some(until),
+        End::Revoking(_, until) | End::Throttled(until) => Some(until),
         _ => None,
     });
+    let retry_at = retry_at.min().map(in_whole_seconds).map(Time);
+    // One word for each time of throttling: that its turn has moved is not worth another write.
+    let goes_on =
+        |condition: &Condition| condition.reason == Reason::Throttled.as_str() && synced.reason == Reason::Throttled;
+    let retry_at = if lookup.iter().any(goes_on) { previous.retry_at.clone() } else { retry_at };
     SecretsDistributionStatus {
         observed_generation: Some(request.generation),
         conditions: vec![
@@ -87,7 +95,7 @@ pub fn status(
         targets_synced: Some(count(outcomes, |outcome| outcome.end == End::Synced)),
         decisions: decisions(request, outcomes),
         last_sync_time: outcomes.iter().filter_map(|outcome| outcome.written).max().map(Time),
-        retry_at: retry_at.min().map(Time),
+        retry_at,
     }
 }
 
@@ -110,6 +118,22 @@ pub fn invalid(
         observed_generation: Some(generation),
         conditions: conditions.into_iter().map(|(kind, v)| v.condition(kind, generation, lookup, now)).collect(),
         ..Default::default()
+    }
+}
+
+/// The status of a request that the operator failed on by a fault of its own: what it knew before, and that.
+pub fn broken(request: &Request, previous: &SecretsDistributionStatus, now: Timestamp) -> SecretsDistributionStatus {
+    let message = "the operator failed on this request by a fault of its own, which its log tells; it is tried again";
+    let verdict = Verdict { status: "False", reason: Reason::InternalError, message: message.into() };
+    let failed = [ConditionType::Synced, ConditionType::Ready];
+    let is_failed = |condition: &&Condition| failed.iter().any(|kind| kind.as_str() == condition.type_);
+    let kept = previous.conditions.iter().filter(|condition| !is_failed(condition)).cloned();
+    let lookup = previous.conditions.as_slice();
+    let told = failed.map(|kind| verdict.clone().condition(kind, request.generation, lookup, now));
+    SecretsDistributionStatus {
+        observed_generation: Some(request.generation),
+        conditions: kept.chain(told).collect(),
+        ..previous.clone()
     }
 }
 
@@ -159,6 +183,7 @@ fn permitted(request: &Request, outcomes: &[Outcome]) -> Verdict {
 fn synced(request: &Request, outcomes: &[Outcome]) -> Verdict {
     let held = outcomes.iter().filter_map(|outcome| match &outcome.end {
         End::Held(reason, message) => Some((*reason, message.clone())),
+        End::Throttled(_) => Some((Reason::Throttled, throttled(&outcome.target))),
         End::Revoking(_, until) => {
             let message = format!(
                 "the grant of {} is gone: the Secret is deleted at {until} unless the grant returns",
@@ -182,6 +207,13 @@ fn synced(request: &Request, outcomes: &[Outcome]) -> Verdict {
         _ => format!("Secret {} is as it should be in {} namespaces", request.secret_name, outcomes.len()),
     };
     Verdict { status: "True", reason: Reason::UpToDate, message }
+}
+
+fn throttled(target: &Target) -> String {
+    format!(
+        "the rate limit of namespace {} is used up: Secret {target} is written when it is its turn",
+        target.namespace
+    )
 }
 
 fn ready(permitted: &Verdict, synced: &Verdict) -> Verdict {
@@ -209,6 +241,7 @@ fn target(outcome: &Outcome) -> TargetStatus {
     let (state, reason, message) = match &outcome.end {
         End::Synced => (TargetState::Synced, None, None),
         End::Held(Reason::Suspended, message) => (TargetState::Pending, Some(Reason::Suspended), Some(message.clone())),
+        End::Throttled(_) => (TargetState::Pending, Some(Reason::Throttled), None),
         End::Held(reason, message) => (TargetState::Failed, Some(*reason), Some(message.clone())),
         End::Denied(denial) => (TargetState::Denied, Some(denial.leading()), None),
         End::Revoking(..) => (TargetState::Pending, Some(Reason::RevocationPending), None),

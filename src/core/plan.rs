@@ -127,6 +127,7 @@ impl World {
             _ => (Vec::new(), None),
         };
         let leftovers = self.plan_leftovers(key, &subject, now);
+        let changes = changes.into_iter().chain(self.leftover_changes(key, &subject, now));
         let revocations =
             targets.iter().filter_map(TargetPlan::revoking).chain(leftovers.iter().filter_map(|l| l.revoking()));
         let wake_at = revocations.filter_map(Revoking::until).chain(changes).min();
@@ -188,9 +189,19 @@ impl World {
     }
 
     fn revocation(&self, request: &Request, target: &Target, now: Timestamp) -> Option<(Box<Observed>, Revoking)> {
+        let observed = self.own_secret(request, target).filter(|observed| !observed.deleting)?;
+        let revoking = revoke(&observed, now);
+        Some((observed, revoking))
+    }
+
+    /// When the operator last wrote the Secret of a request, if it is there.
+    pub fn last_written(&self, request: &Request, target: &Target) -> Option<Timestamp> {
+        self.own_secret(request, target)?.written
+    }
+
+    fn own_secret(&self, request: &Request, target: &Target) -> Option<Box<Observed>> {
         let SecretState::Present(observed) = self.secrets.state(target) else { return None };
-        let ours = observed.belongs_to(&request.uid, &request.key, target) && !observed.deleting;
-        ours.then(|| (observed.clone(), revoke(&observed, now)))
+        observed.belongs_to(&request.uid, &request.key, target).then_some(observed)
     }
 
     fn plan_leftovers(&self, key: &RequestKey, subject: &Subject, now: Timestamp) -> Vec<Leftover> {
@@ -199,19 +210,43 @@ impl World {
             self.secrets.recorded_for(key).filter(|(target, observed)| alive(target) && !observed.deleting);
         candidates
             .filter_map(|(target, observed)| {
-                let fate = self.fate(subject, target, observed, now)?;
+                let fate = self.fate(key, subject, target, observed, now)?;
                 Some(Leftover { target: target.clone(), observed: Box::new(observed.clone()), fate })
             })
             .collect()
     }
 
-    fn fate(&self, subject: &Subject, target: &Target, observed: &Observed, now: Timestamp) -> Option<Fate> {
+    /// When the grants may change of what a suspended request has left behind: it is kept as long as it is granted.
+    fn leftover_changes(&self, key: &RequestKey, subject: &Subject, now: Timestamp) -> Option<Timestamp> {
+        let suspended = matches!(subject, Subject::Live(request) if request.suspend);
+        let targets = self.secrets.recorded_for(key).filter(|_| suspended).map(|(target, _)| target);
+        targets.filter_map(|target| self.next_change(&target.namespace, now)).min()
+    }
+
+    fn fate(
+        &self,
+        key: &RequestKey,
+        subject: &Subject,
+        target: &Target,
+        observed: &Observed,
+        now: Timestamp,
+    ) -> Option<Fate> {
         let owner = observed.owner()?;
         match subject {
             Subject::Invalid { .. } => None,
             Subject::Live(request) if request.uid == owner => self.fate_of_living(request, target, observed, now),
-            Subject::Live(_) | Subject::Gone => is_orphan(observed, &owner).then_some(Fate::Orphan),
+            Subject::Live(request) if self.inherits(request, target, now) => None,
+            Subject::Live(_) | Subject::Gone => is_orphan(observed, key, target).then_some(Fate::Orphan),
         }
+    }
+
+    /// Whether a request may write the Secret of an earlier one of its name: then it goes on with that.
+    fn inherits(&self, request: &Arc<Request>, target: &Target, now: Timestamp) -> bool {
+        self.wants(request, target) && matches!(self.decide(request, &target.namespace, now), Decision::Permitted(_))
+    }
+
+    fn wants(&self, request: &Request, target: &Target) -> bool {
+        self.requests.destinations(&request.key).any(|(namespace, _)| request.target(namespace) == *target)
     }
 
     /// The fate of a Secret whose request lives, but (perhaps) does not want it there.
@@ -222,8 +257,7 @@ impl World {
         observed: &Observed,
         now: Timestamp,
     ) -> Option<Fate> {
-        let wanted = self.requests.destinations(&request.key).any(|(ns, _)| request.target(ns) == *target);
-        if wanted || request.deleting {
+        if self.wants(request, target) || request.deleting {
             return None;
         }
         if !request.suspend {
@@ -237,12 +271,11 @@ impl World {
     }
 }
 
-/// Whether nobody else deletes it: with an owner reference the garbage collector does, and with the stamp
-/// `Retain` it shall stay.
-fn is_orphan(observed: &Observed, owner: &Uid) -> bool {
-    let collected = observed.owners.iter().any(|reference| reference.uid == owner.as_str());
+/// Whether it goes with its request, and nobody else sees to it. In the request's own namespace the garbage
+/// collector does, by the owner reference; where that was taken off, as `--cascade=orphan` does, it shall stay.
+fn is_orphan(observed: &Observed, key: &RequestKey, target: &Target) -> bool {
     let retained = observed.annotations.get(names::DELETION_POLICY).is_some_and(|policy| policy == "Retain");
-    !collected && !retained
+    target.namespace != key.namespace && !retained
 }
 
 impl Plan {

@@ -1,6 +1,10 @@
 //! A policy that has been compiled: parse, don't validate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -15,6 +19,9 @@ use crate::api::{self, DistributionPolicy, Effect, Enforcement, RevocationAction
 
 /// The longest grace period, 720 hours. The schema says the same.
 const MAX_GRACE: SignedDuration = SignedDuration::from_hours(720);
+
+/// The longest time a rate limit is about. The schema says the same.
+const MAX_RATE_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 
 /// A namespace as the decision sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +96,28 @@ impl Revocation {
     }
 }
 
+/// How fast Secrets may be written into one namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// The time in which one write becomes possible; above zero.
+    pub interval: Duration,
+    /// Writes that may come at once; at least one.
+    pub burst: NonZeroU32,
+}
+
+impl Rate {
+    /// `None` for a rate that makes no sense: no write at all, or more than one in a nanosecond.
+    pub fn new(writes: u32, per: Duration, burst: u32) -> Option<Self> {
+        let interval = per.checked_div(writes).filter(|interval| !interval.is_zero())?;
+        Some(Self { interval, burst: NonZeroU32::new(burst)? })
+    }
+
+    /// What holds if two policies limit the same namespace: the slower pace, and the smaller burst.
+    pub fn stricter(self, other: Self) -> Self {
+        Self { interval: self.interval.max(other.interval), burst: self.burst.min(other.burst) }
+    }
+}
+
 /// A `DistributionPolicy` whose every field has been checked and compiled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -102,6 +131,8 @@ pub struct Policy {
     pub namespaces: NamespaceSet,
     /// Its rules, in the order they are written; the order decides nothing.
     pub rules: Vec<Rule>,
+    /// How fast Secrets are written into a destination.
+    pub rate: Option<Rate>,
     /// Most distributions a destination may have.
     pub max_distributions: Option<u32>,
     /// What happens when a grant of it goes.
@@ -130,6 +161,7 @@ impl Policy {
             enforcement: spec.enforcement,
             namespaces: NamespaceSet::parse(&spec.namespaces, "spec.namespaces")?,
             rules,
+            rate: spec.rate_limit.as_ref().map(rate).transpose()?,
             max_distributions: spec.limits.as_ref().and_then(|limits| limits.distributions),
             revocation: revocation(&spec.revocation)?,
             not_before,
@@ -139,12 +171,12 @@ impl Policy {
 
     /// Whether `now` lies within the policy's time.
     pub fn is_in_time(&self, now: Timestamp) -> bool {
-        self.not_before.is_none_or(|from| from <= now) && !self.is_expired(now)
+        self.has_begun(now) && !self.is_expired(now)
     }
 
-    /// Whether the policy decides at this instant: enforced, and in its time.
-    pub fn is_deciding(&self, now: Timestamp) -> bool {
-        self.enforcement == Enforcement::Enforce && self.is_in_time(now)
+    /// Whether the policy's time has come.
+    pub fn has_begun(&self, now: Timestamp) -> bool {
+        self.not_before.is_none_or(|from| from <= now)
     }
 
     /// Whether the policy's time is over.
@@ -251,15 +283,21 @@ fn types(texts: &[String], field: &str) -> Result<BTreeSet<SecretType>, InvalidF
     texts.iter().enumerate().map(parse).collect()
 }
 
+fn rate(limit: &api::RateLimit) -> Result<Rate, InvalidField> {
+    let per = duration(limit.per.as_deref().unwrap_or("1m"), MAX_RATE_PERIOD, "spec.rateLimit.per")?;
+    let rate = Rate::new(limit.writes, per.unsigned_abs(), limit.burst.unwrap_or(limit.writes));
+    rate.ok_or_else(|| InvalidField::new("spec.rateLimit", "writes and burst must be at least 1, and per above 0s"))
+}
+
+fn duration(text: &str, most: SignedDuration, field: &str) -> Result<SignedDuration, InvalidField> {
+    let parsed = text.parse::<SignedDuration>().ok().filter(|duration| !duration.is_negative() && *duration <= most);
+    parsed
+        .ok_or_else(|| InvalidField::new(field, format!("must be a duration such as 30s, 5m or 1h, at most {most:#}")))
+}
+
 fn revocation(revocation: &api::Revocation) -> Result<Revocation, InvalidField> {
-    let field = "spec.revocation.gracePeriod";
-    let grace: SignedDuration = match &revocation.grace_period {
-        None => SignedDuration::ZERO,
-        Some(text) => text.parse().map_err(|_| InvalidField::new(field, "not a duration such as 30s, 5m or 1h"))?,
-    };
-    if grace.is_negative() || grace > MAX_GRACE {
-        return Err(InvalidField::new(field, "must be between 0s and 720h"));
-    }
+    let grace = revocation.grace_period.as_deref().unwrap_or("0s");
+    let grace = duration(grace, MAX_GRACE, "spec.revocation.gracePeriod")?;
     Ok(match revocation.action {
         RevocationAction::Delete => Revocation::Delete(SignedDuration::from_secs(grace.as_secs())),
         RevocationAction::Retain => Revocation::Retain,

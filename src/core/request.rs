@@ -7,13 +7,14 @@ use kube::ResourceExt;
 
 use super::{
     invalid::InvalidField,
+    metadata,
     name::{NamespaceName, RequestKey, SecretKey, SecretName, SecretType, SourceName, Target, Uid},
     selector::Selector,
 };
 use crate::api::{DeletionPolicy, SecretsDistribution, names};
 
 /// The most mappings a request may have. The schema says the same.
-const MAX_MAPPINGS: usize = 64;
+pub(super) const MAX_MAPPINGS: usize = 64;
 
 /// A `SecretsDistribution` whose every field has been checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,8 +86,8 @@ impl Request {
             mappings: mappings(object)?,
             destinations: destinations(object, &key)?,
             selector,
-            labels: spec.metadata.labels.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect(),
-            annotations: spec.metadata.annotations.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect(),
+            labels: metadata::labels(&spec.metadata)?,
+            annotations: metadata::annotations(&spec.metadata)?,
             deletion_policy: spec.deletion_policy,
             adopt: spec.adopt,
             suspend: spec.suspend,
@@ -98,12 +99,6 @@ impl Request {
     /// The Secret this request writes in `namespace`.
     pub fn target(&self, namespace: &NamespaceName) -> Target {
         Target { namespace: namespace.clone(), name: self.secret_name.clone() }
-    }
-
-    /// Sorts requests by age: of two, the smaller one is the older. The UID breaks ties, so that the
-    /// order never depends on who looks.
-    pub fn seniority(&self) -> (Timestamp, &Uid) {
-        (self.created, &self.uid)
     }
 }
 

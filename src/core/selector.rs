@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use crate::api::names;
+
 /// A label selector with at least one requirement; all must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);
@@ -66,10 +68,9 @@ impl Selector {
 
     /// Whether every requirement is on a label that the API server itself guarantees.
     pub fn is_on_guaranteed_labels(&self) -> bool {
-        const NAME_LABEL: &str = "kubernetes.io/metadata.name";
         self.0.iter().all(|requirement| match requirement {
-            Requirement::In(key, _) | Requirement::NotIn(key, _) => key == NAME_LABEL,
-            Requirement::Exists(key) | Requirement::DoesNotExist(key) => key == NAME_LABEL,
+            Requirement::In(key, _) | Requirement::NotIn(key, _) => key == names::NAME_LABEL,
+            Requirement::Exists(key) | Requirement::DoesNotExist(key) => key == names::NAME_LABEL,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 
 use super::{
     decide::Permit,
@@ -18,7 +18,8 @@ use crate::api::names;
 pub enum Ownership {
     /// Written for this request.
     Ours,
-    /// Written for another live request that has lost the name to this one.
+    /// Written for another live request that has lost the name to this one, or for an earlier request of the
+    /// same namespace and name: who makes a request again goes on where it ended.
     Inherited,
     /// Made by the first operator.
     Original,
@@ -37,6 +38,8 @@ pub enum Foreign {
     Owned,
     /// It was distributed for a request that does not exist any more.
     LeftBehind,
+    /// It has our label and not the record that goes with it: a copy, or a forgery.
+    Unrecorded,
     /// Nobody owns it; the request does not ask for adoption, or no policy allows it.
     Unowned,
 }
@@ -48,6 +51,9 @@ impl fmt::Display for Foreign {
             Self::Owned => "belongs to another object (see its ownerReferences); choose another spec.name or delete it",
             Self::LeftBehind => {
                 "was left behind by a request that does not exist any more; delete it, or set spec.adopt: true if a policy allows adoption"
+            }
+            Self::Unrecorded => {
+                "carries this operator's label, but no record that it was written here; delete it, choose another spec.name, or set spec.adopt: true if a policy allows adoption"
             }
             Self::Unowned => {
                 "exists already and was not written by this operator; delete it, choose another spec.name, or set spec.adopt: true if a policy allows adoption"
@@ -72,7 +78,7 @@ pub fn ownership(
         return Ownership::Ours;
     }
     let recorded = observed.recorded_request(&target).zip(observed.owner());
-    if recorded.as_ref().is_some_and(|(key, uid)| is_live(key, uid)) {
+    if recorded.as_ref().is_some_and(|(key, uid)| *key == request.key || is_live(key, uid)) {
         return Ownership::Inherited;
     }
     if !observed.owners.is_empty() {
@@ -81,11 +87,14 @@ pub fn ownership(
     if observed.owner().is_none() && observed.annotations.get(names::MANAGED_BY_ANNOTATION) == Some(&seal.managed_by) {
         return Ownership::Original;
     }
-    match (permit.allows_adoption(), observed.owner()) {
-        (true, _) => Ownership::Adopted,
-        (false, Some(_)) => Ownership::Foreign(Foreign::LeftBehind),
-        (false, None) => Ownership::Foreign(Foreign::Unowned),
+    if permit.allows_adoption() {
+        return Ownership::Adopted;
     }
+    Ownership::Foreign(match (recorded, observed.owner()) {
+        (Some(_), _) => Foreign::LeftBehind,
+        (None, Some(_)) => Foreign::Unrecorded,
+        (None, None) => Foreign::Unowned,
+    })
 }
 
 /// What to do at the target of a rendered Secret.
@@ -143,14 +152,25 @@ pub fn revoke(observed: &Observed, now: Timestamp) -> Revoking {
     let marked = observed.annotations.get(names::REVOKED_AT).and_then(|text| text.parse::<Timestamp>().ok());
     // A mark in the future would prolong the grace: it is not ours.
     match marked.filter(|since| *since <= now) {
-        None => Revoking::Mark { until: after(now, grace) },
+        None => Revoking::Mark { until: after(whole_second(now), grace) },
         Some(since) if after(since, grace) <= now => Revoking::Delete,
         Some(since) => Revoking::Wait { until: after(since, grace) },
     }
 }
 
+/// The second of an instant: a mark and a status hold whole seconds, and must tell the same after a restart.
+pub fn whole_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
 fn after(start: Timestamp, span: SignedDuration) -> Timestamp {
-    start.checked_add(span).unwrap_or(Timestamp::MAX)
+    start.checked_add(span).map_or(Timestamp::MAX, in_whole_seconds)
+}
+
+/// Rounded up to the second, as the API server keeps it: else each look at a status would find another time in it.
+pub(super) fn in_whole_seconds(time: Timestamp) -> Timestamp {
+    let up = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+    time.round(up).unwrap_or(Timestamp::MAX)
 }
 
 fn stamp(observed: &Observed) -> Revocation {
@@ -158,6 +178,6 @@ fn stamp(observed: &Observed) -> Revocation {
     if stamp == "Retain" {
         return Revocation::Retain;
     }
-    let seconds = stamp.strip_prefix("Delete after ").and_then(|rest| rest.strip_suffix('s')?.parse().ok());
-    Revocation::Delete(SignedDuration::from_secs(seconds.unwrap_or(0)))
+    let seconds = stamp.strip_prefix("Delete after ").and_then(|rest| rest.strip_suffix('s')?.parse::<u32>().ok());
+    Revocation::Delete(SignedDuration::from_secs(seconds.unwrap_or(0).into()))
 }

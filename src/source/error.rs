@@ -11,7 +11,7 @@ pub enum SourceError {
     #[error("is not in the mounted folder: add it at the provider, or correct the name")]
     Missing,
     /// The folder it should be in holds no source at all: nothing is mounted there now.
-    #[error("its folder holds no source at all: check that the provider has mounted it")]
+    #[error("is in a folder that holds no source at all: check that the provider has mounted it")]
     NotMounted,
     /// It is there but cannot or must not be read.
     #[error("cannot be read: {0}")]

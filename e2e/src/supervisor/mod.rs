@@ -1,12 +1,12 @@
 //! The process that owns a control plane: starts it, describes it, and ends it with itself.
 
 mod certificates;
-pub(crate) mod programs;
+mod programs;
 mod servers;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -28,13 +28,17 @@ pub struct Settings {
     #[arg(long, env = "KUBEBUILDER_ASSETS")]
     pub assets: Option<PathBuf>,
 
+    /// Kubeconfig of a cluster to use instead of starting one. It is left as the tests leave it.
+    #[arg(long, env = "E2E_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+
     /// File or folder of manifests to apply before the controllers start. The garbage collector
     /// knows the kinds that exist when it starts at once, later ones only after half a minute.
     #[arg(long)]
     pub apply: Option<PathBuf>,
 }
 
-/// A running control plane, as its supervisor tells it on standard output.
+/// A usable control plane, as its supervisor tells it on standard output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {
@@ -42,10 +46,18 @@ pub struct Description {
     pub kubeconfig: PathBuf,
     /// Folder of everything that belongs to this control plane; removed at the end.
     pub directory: PathBuf,
-    /// The API server's audit log, one JSON object a line.
-    pub audit_log: PathBuf,
     /// The program to talk to it.
     pub kubectl: PathBuf,
+    /// The servers; none if the cluster existed already.
+    pub servers: Option<ServersDescription>,
+}
+
+/// The servers of a control plane that was started here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServersDescription {
+    /// The API server's audit log, one JSON object a line.
+    pub audit_log: PathBuf,
     /// Where etcd listens, for what can be shown only behind the API server's back.
     pub etcd: String,
     /// Process id of each server.
@@ -57,23 +69,43 @@ pub async fn run(settings: &Settings) -> Result<()> {
     let mut stop = StopRequest::listen()?;
     // Declared first, removed last: nothing writes to it any more.
     let workdir = Workdir::create()?;
-    let mut servers = tokio::select! {
-        started = start(settings, &workdir) => started?,
+    let prepared = tokio::select! {
+        prepared = prepare(settings, &workdir) => prepared,
         () = stop.received() => return Ok(()),
     };
-    let description = describe(&mut servers, &workdir);
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", serde_json::to_string(&description)?).context("cannot tell where the control plane is")?;
-    stdout.flush()?;
+    let (description, servers) = prepared?;
+    tell(&description)?;
+    let Some(mut servers) = servers else {
+        stop.received().await;
+        return Ok(());
+    };
     tokio::select! {
         failure = servers.failure() => Err(failure),
         () = stop.received() => narrated("stopping", servers.stop()).await,
     }
 }
 
-async fn start(settings: &Settings, workdir: &Workdir) -> Result<Servers> {
-    let programs = Programs::locate(settings.assets.as_deref()).await?;
-    let mut servers = Servers::start(&programs, workdir.path()).await?;
+async fn prepare(settings: &Settings, workdir: &Workdir) -> Result<(Description, Option<Servers>)> {
+    let directory = workdir.path().to_owned();
+    let assets = settings.assets.as_deref();
+    match settings.kubeconfig.as_deref().filter(|path| !path.as_os_str().is_empty()) {
+        Some(path) => {
+            let kubeconfig = path.canonicalize().with_context(|| format!("cannot read {}", path.display()))?;
+            let kubectl = programs::kubectl(assets).await?;
+            Ok((Description { kubeconfig, directory, kubectl, servers: None }, None))
+        }
+        None => {
+            let programs = Programs::locate(assets).await?;
+            let mut servers = start(&programs, settings, &directory).await?;
+            let kubeconfig = directory.join("kubeconfig");
+            let described = Some(servers.describe());
+            Ok((Description { kubeconfig, directory, kubectl: programs.kubectl, servers: described }, Some(servers)))
+        }
+    }
+}
+
+async fn start(programs: &Programs, settings: &Settings, directory: &Path) -> Result<Servers> {
+    let mut servers = Servers::start(programs, directory).await?;
     if let Some(manifests) = &settings.apply {
         servers.apply(manifests).await?;
     }
@@ -81,16 +113,11 @@ async fn start(settings: &Settings, workdir: &Workdir) -> Result<Servers> {
     Ok(servers)
 }
 
-fn describe(servers: &mut Servers, workdir: &Workdir) -> Description {
-    let directory = workdir.path().to_owned();
-    Description {
-        kubeconfig: directory.join("kubeconfig"),
-        audit_log: directory.join("audit.log"),
-        directory,
-        kubectl: servers.kubectl().to_owned(),
-        etcd: servers.etcd_url().to_owned(),
-        processes: servers.processes().map(|process| (process.name().to_owned(), process.id())).collect(),
-    }
+/// The one line on standard output.
+fn tell(description: &Description) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(description)?).context("cannot tell where the control plane is")?;
+    Ok(stdout.flush()?)
 }
 
 /// The ways to ask for the end.

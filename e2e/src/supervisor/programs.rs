@@ -27,11 +27,11 @@ const WAYS_AROUND: &str = "Or build nothing: set KUBEBUILDER_ASSETS to a folder 
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
-pub(crate) struct Programs {
-    pub(crate) etcd: PathBuf,
-    pub(crate) kube_apiserver: PathBuf,
-    pub(crate) kube_controller_manager: PathBuf,
-    pub(crate) kubectl: PathBuf,
+pub(super) struct Programs {
+    pub(super) etcd: PathBuf,
+    pub(super) kube_apiserver: PathBuf,
+    pub(super) kube_controller_manager: PathBuf,
+    pub(super) kubectl: PathBuf,
 }
 
 impl Programs {
@@ -47,10 +47,9 @@ impl Programs {
 }
 
 /// kubectl alone, for a cluster that exists already: the user's own if there is one.
-pub(crate) async fn kubectl() -> Result<PathBuf> {
-    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+pub(super) async fn kubectl(assets: Option<&Path>) -> Result<PathBuf> {
     let search = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = assets.into_iter().chain(std::env::split_paths(&search));
+    let mut folders = assets.map(Path::to_owned).into_iter().chain(std::env::split_paths(&search));
     if let Some(folder) = folders.find(|folder| folder.join(KUBECTL.0).is_file()) {
         return Ok(folder.join(KUBECTL.0));
     }

@@ -10,6 +10,7 @@ use kube::config::Kubeconfig;
 use kube::{Api, Client};
 use rustix::process::Signal;
 
+use super::ServersDescription;
 use super::certificates::{Authority, save, token_key};
 use super::programs::Programs;
 use crate::kubeconfig;
@@ -82,15 +83,15 @@ impl Servers {
         Ok(())
     }
 
-    pub(super) fn kubectl(&self) -> &Path {
-        &self.programs.kubectl
+    pub(super) fn describe(&mut self) -> ServersDescription {
+        ServersDescription {
+            audit_log: self.folder.join("audit.log"),
+            etcd: self.etcd_url.clone(),
+            processes: self.processes().map(|process| (process.name().to_owned(), process.id())).collect(),
+        }
     }
 
-    pub(super) fn etcd_url(&self) -> &str {
-        &self.etcd_url
-    }
-
-    pub(super) fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+    fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
         self.controllers.iter_mut().chain([&mut self.apiserver, &mut self.etcd])
     }
 

@@ -16,10 +16,10 @@ pub use requests::{Origin, RequestIndex, Stored};
 pub use secrets::{Delegation, SecretIndex, SecretState};
 
 use super::{
-    decide::{self, Ask, Circumstances, Decision, Effects},
+    decide::{self, Applicable, Ask, Decision, Effects},
     name::{NamespaceName, PolicyName, RequestKey, SourceName, Target},
     observed::Observed,
-    policy::{Namespace, Policy},
+    policy::{Namespace, Policy, Rate},
     request::Request,
 };
 use crate::api::names;
@@ -79,9 +79,14 @@ impl World {
     /// that a Secret was written for.
     pub fn open(&mut self, gate: Gate) -> BTreeSet<RequestKey> {
         match self.closed.remove(&gate) && self.is_ready() {
-            true => self.requests.keys().chain(self.secrets.recorded_keys()).cloned().collect(),
+            true => self.every_key(),
             false => BTreeSet::new(),
         }
+    }
+
+    /// Every request, and every one that a Secret was written for, whether it exists or not.
+    pub fn every_key(&self) -> BTreeSet<RequestKey> {
+        self.requests.keys().chain(self.secrets.recorded_keys()).cloned().collect()
     }
 
     /// Whether everything has been read that a decision needs.
@@ -91,14 +96,20 @@ impl World {
 
     /// Takes in a policy.
     pub fn apply_policy(&mut self, name: PolicyName, policy: Compiled) -> BTreeSet<RequestKey> {
-        let touched = self.policies.apply_policy(name, policy);
-        self.claimants(touched)
+        if self.policies.policy(&name) == Some(&policy) {
+            return BTreeSet::new();
+        }
+        let mut touched = self.subject_to(&name);
+        self.policies.apply_policy(name.clone(), policy);
+        touched.extend(self.subject_to(&name));
+        touched
     }
 
     /// Forgets a policy.
     pub fn delete_policy(&mut self, name: &PolicyName) -> BTreeSet<RequestKey> {
-        let touched = self.policies.delete_policy(name);
-        self.claimants(touched)
+        let touched = self.subject_to(name);
+        self.policies.delete_policy(name);
+        touched
     }
 
     /// Takes in a namespace.
@@ -112,11 +123,12 @@ impl World {
 
     /// Forgets a namespace and all that was seen in it.
     pub fn delete_namespace(&mut self, name: &NamespaceName) -> BTreeSet<RequestKey> {
+        let mut touched = self.interested_in(name);
         self.secrets.forget_namespace(name);
-        match self.policies.delete_namespace(name) {
-            true => self.namespace_changed(name),
-            false => BTreeSet::new(),
+        if self.policies.delete_namespace(name) {
+            touched.extend(self.namespace_changed(name));
         }
+        touched
     }
 
     /// Takes in a request.
@@ -131,10 +143,8 @@ impl World {
 
     /// Takes in a Secret with our label.
     pub fn apply_secret(&mut self, target: &Target, observed: Observed) -> BTreeSet<RequestKey> {
-        let mut touched = self.secrets.apply(target, observed);
-        if !touched.is_empty() {
-            touched.extend(self.rivals(target));
-        }
+        let Some(mut touched) = self.secrets.apply(target, observed) else { return BTreeSet::new() };
+        touched.extend(self.rivals(target));
         touched
     }
 
@@ -147,8 +157,9 @@ impl World {
 
     /// A namespace was delegated, or is not any more.
     pub fn set_delegation(&mut self, namespace: &NamespaceName, delegation: Delegation) -> BTreeSet<RequestKey> {
+        let touched = self.interested_in(namespace);
         match self.secrets.set_delegation(namespace, delegation) {
-            true => self.claimants(BTreeSet::from([namespace.clone()])),
+            true => touched,
             false => BTreeSet::new(),
         }
     }
@@ -163,12 +174,11 @@ impl World {
         if !self.is_ready() {
             return Decision::Unready;
         }
-        let with = Circumstances {
-            now,
-            excluded: self.excluded.contains(destination),
-            quota_full: self.full_quota(request, destination, now),
-        };
-        self.asking(request, destination, |ask, policies| decide::decide(ask, policies.iter().map(AsRef::as_ref), with))
+        let destination = self.policies.namespace_or_unknown(destination);
+        let requester = self.policies.namespace_or_unknown(&request.key.namespace);
+        let policies = self.applicable(&destination, now);
+        let ask = Ask { request, requester: &requester, destination: &destination };
+        decide::decide(ask, &policies, self.full_quota(ask, &policies))
     }
 
     /// The older request that writes the target, if there is one: only granted requests count, so that a
@@ -183,8 +193,8 @@ impl World {
 
     /// The next instant at which a policy that speaks about the destination comes into force or leaves it.
     pub fn next_change(&self, destination: &NamespaceName, now: Timestamp) -> Option<Timestamp> {
-        let policies = self.policies.speaking_about(&self.namespace_or_unknown(destination));
-        policies.iter().filter_map(|policy| policy.next_change(now)).min()
+        let destination = self.policies.namespace_or_unknown(destination);
+        self.policies.speaking_about(&destination).filter_map(|policy| policy.next_change(now)).min()
     }
 
     /// The next instant at which any policy comes into force or leaves it.
@@ -199,14 +209,19 @@ impl World {
         destinations.filter(|ns| self.secrets.delegation(ns) != Delegation::Granted).cloned().collect()
     }
 
+    /// How fast Secrets may be written into a destination, if policies say so.
+    pub fn rate(&self, destination: &NamespaceName, now: Timestamp) -> Option<Rate> {
+        self.applicable(&self.policies.namespace_or_unknown(destination), now).rate()
+    }
+
     /// How many namespaces a policy speaks about, and how many Secrets it grants and denies by itself.
     pub fn footprint(&self, policy: &Policy, now: Timestamp) -> Footprint {
         let mut footprint = Footprint::default();
         for namespace in self.policies.namespaces().filter(|namespace| policy.namespaces.contains(namespace)) {
             footprint.namespaces += 1;
-            let excluded = self.excluded.contains(&namespace.name);
+            let excluded = self.is_excluded(&namespace.name);
             for request in self.requests.claims_in(&namespace.name) {
-                let requester = self.namespace_or_unknown(&request.key.namespace);
+                let requester = self.policies.namespace_or_unknown(&request.key.namespace);
                 let ask = Ask { request, requester: &requester, destination: namespace };
                 match decide::effects(ask, policy, now, excluded) {
                     Effects::Grants => footprint.granted += 1,
@@ -218,48 +233,49 @@ impl World {
         footprint
     }
 
-    fn asking<T>(
-        &self,
-        request: &Arc<Request>,
-        destination: &NamespaceName,
-        then: impl FnOnce(Ask<'_>, &[Arc<Policy>]) -> T,
-    ) -> T {
-        let requester = self.namespace_or_unknown(&request.key.namespace);
-        let destination = self.namespace_or_unknown(destination);
-        let policies = self.policies.speaking_about(&destination);
-        then(Ask { request, requester: &requester, destination: &destination }, &policies)
+    /// Whether a namespace receives nothing unless a policy names it literally.
+    pub(super) fn is_excluded(&self, namespace: &NamespaceName) -> bool {
+        self.excluded.contains(namespace)
     }
 
-    fn full_quota(&self, request: &Arc<Request>, destination: &NamespaceName, now: Timestamp) -> Option<u32> {
-        let limit = self.quota(destination, now)?;
-        let older = self.requests.claims_in(destination).take_while(|other| other.key != request.key);
-        let excluded = self.excluded.contains(destination);
-        let granted = older.filter(|other| {
-            self.asking(other, destination, |ask, policies| {
-                decide::is_granted(ask, policies.iter().map(AsRef::as_ref), now, excluded)
-            })
+    pub(super) fn applicable(&self, destination: &Namespace, now: Timestamp) -> Applicable<'_> {
+        let excluded = self.is_excluded(&destination.name);
+        let speaking = self.policies.speaking_about(destination).map(AsRef::as_ref);
+        Applicable::to(destination, excluded, speaking, now)
+    }
+
+    /// The quota of the destination, if older requests that are granted fill it.
+    pub(super) fn full_quota(&self, ask: Ask<'_>, policies: &Applicable<'_>) -> Option<u32> {
+        let limit = policies.quota()?;
+        let claims = self.requests.claims_in(&ask.destination.name);
+        let granted = claims.take_while(|other| other.key != ask.request.key).filter(|other| {
+            let requester = self.policies.namespace_or_unknown(&other.key.namespace);
+            policies.grant(Ask { request: other, requester: &requester, ..ask })
         });
         (granted.take(limit as usize).count() == limit as usize).then_some(limit)
     }
 
-    fn quota(&self, destination: &NamespaceName, now: Timestamp) -> Option<u32> {
-        let policies = self.policies.speaking_about(&self.namespace_or_unknown(destination));
-        policies.iter().filter(|policy| policy.is_deciding(now)).filter_map(|policy| policy.max_distributions).min()
-    }
-
-    fn namespace_or_unknown(&self, name: &NamespaceName) -> Arc<Namespace> {
-        self.policies.namespace(name).cloned().unwrap_or_else(|| Arc::new(Namespace::unknown(name)))
-    }
-
+    /// A namespace came, went, or has other labels: as a requester, as a destination, as a place where Secrets are.
     fn namespace_changed(&mut self, name: &NamespaceName) -> BTreeSet<RequestKey> {
         let mut touched = self.requests.namespace_changed(&self.policies);
-        touched.extend(self.requests.keys().filter(|key| key.namespace == *name).cloned());
-        touched.extend(self.claimants(BTreeSet::from([name.clone()])));
+        touched.extend(self.requests.depending_on(name, &self.policies));
+        touched.extend(self.interested_in(name));
         touched
     }
 
-    fn claimants(&self, namespaces: BTreeSet<NamespaceName>) -> BTreeSet<RequestKey> {
-        namespaces.iter().flat_map(|namespace| self.requests.claims_in(namespace)).map(|r| r.key.clone()).collect()
+    /// The requests that want to write into a namespace, or for which something was written there.
+    fn interested_in(&self, namespace: &NamespaceName) -> BTreeSet<RequestKey> {
+        let recorded = self.secrets.recorded_where(|name| name == namespace);
+        self.requests.claims_in(namespace).map(|request| &request.key).chain(recorded).cloned().collect()
+    }
+
+    /// The same for every namespace that a policy speaks about, also for those that do not exist (yet).
+    fn subject_to(&self, policy: &PolicyName) -> BTreeSet<RequestKey> {
+        let Some(Ok(policy)) = self.policies.policy(policy) else { return BTreeSet::new() };
+        let speaks = |name: &NamespaceName| policy.namespaces.contains(&self.policies.namespace_or_unknown(name));
+        let claimed = self.requests.claimed_namespaces().filter(|name| speaks(name));
+        let claims = claimed.flat_map(|name| self.requests.claims_in(name)).map(|request| &request.key);
+        claims.chain(self.secrets.recorded_where(speaks)).cloned().collect()
     }
 
     fn rivals<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = RequestKey> + 'a {

@@ -1,7 +1,7 @@
 //! Policies and namespaces, and which policy speaks about which namespace.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -29,32 +29,23 @@ struct Entry {
 }
 
 impl PolicyIndex {
-    /// Takes in a policy. Answers with the namespaces that the old or the new one speaks about, if it changed.
-    pub fn apply_policy(&mut self, name: PolicyName, policy: Compiled) -> BTreeSet<NamespaceName> {
-        if self.policies.get(&name) == Some(&policy) {
-            return BTreeSet::new();
-        }
-        let mut touched = BTreeSet::new();
-        for (namespace, entry) in &mut self.namespaces {
-            let before = entry.speaking.remove(&name).is_some();
-            let now = policy.as_ref().ok().filter(|policy| policy.namespaces.contains(&entry.namespace));
-            if let Some(policy) = now {
+    /// Takes in a policy.
+    pub fn apply_policy(&mut self, name: PolicyName, policy: Compiled) {
+        self.delete_policy(&name);
+        if let Ok(policy) = &policy {
+            for entry in self.namespaces.values_mut().filter(|entry| policy.namespaces.contains(&entry.namespace)) {
                 entry.speaking.insert(name.clone(), policy.clone());
-            }
-            if before || now.is_some() {
-                touched.insert(namespace.clone());
             }
         }
         self.policies.insert(name, policy);
-        touched
     }
 
-    /// Forgets a policy. Answers with the namespaces it spoke about.
-    pub fn delete_policy(&mut self, name: &PolicyName) -> BTreeSet<NamespaceName> {
+    /// Forgets a policy.
+    pub fn delete_policy(&mut self, name: &PolicyName) {
         self.policies.remove(name);
-        let spoke =
-            |(namespace, entry): (&NamespaceName, &mut Entry)| entry.speaking.remove(name).map(|_| namespace.clone());
-        self.namespaces.iter_mut().filter_map(spoke).collect()
+        for entry in self.namespaces.values_mut() {
+            entry.speaking.remove(name);
+        }
     }
 
     /// Takes in a namespace. Answers whether something changed that a decision can depend on.
@@ -82,18 +73,22 @@ impl PolicyIndex {
         self.namespaces.values().map(|entry| &entry.namespace)
     }
 
+    /// The namespace; without labels if it does not exist (yet).
+    pub fn namespace_or_unknown(&self, name: &NamespaceName) -> Arc<Namespace> {
+        self.namespace(name).cloned().unwrap_or_else(|| Arc::new(Namespace::unknown(name)))
+    }
+
     /// The policies that speak about a namespace, also about one that does not exist (yet).
-    pub fn speaking_about(&self, namespace: &Namespace) -> Vec<Arc<Policy>> {
-        match self.namespaces.get(&namespace.name) {
-            Some(entry) => entry.speaking.values().cloned().collect(),
-            None => self.speaking_by_scan(namespace).cloned().collect(),
-        }
+    pub fn speaking_about(&self, namespace: &Namespace) -> impl Iterator<Item = &Arc<Policy>> {
+        let entry = self.namespaces.get(&namespace.name);
+        let scanned = entry.is_none().then(|| self.speaking_by_scan(namespace));
+        entry.into_iter().flat_map(|entry| entry.speaking.values()).chain(scanned.into_iter().flatten())
     }
 
     /// Whether a policy that speaks about the namespace limits its distributions.
     pub fn has_quota(&self, namespace: &NamespaceName) -> bool {
-        let speaking = self.namespaces.get(namespace).into_iter().flat_map(|entry| entry.speaking.values());
-        speaking.into_iter().any(|policy| policy.max_distributions.is_some())
+        let namespace = self.namespace_or_unknown(namespace);
+        self.speaking_about(&namespace).any(|policy| policy.max_distributions.is_some())
     }
 
     /// Every policy, compiled or not, by name.

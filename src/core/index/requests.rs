@@ -158,6 +158,13 @@ impl RequestIndex {
         self.requests.keys()
     }
 
+    /// Requests whose answer may depend on what is granted to the requests of a namespace: these themselves, and
+    /// their juniors.
+    pub fn depending_on(&self, namespace: &NamespaceName, policies: &PolicyIndex) -> BTreeSet<RequestKey> {
+        let own = self.requests.keys().filter(|key| key.namespace == *namespace);
+        own.flat_map(|key| self.juniors(key, policies).into_iter().chain([key.clone()])).collect()
+    }
+
     /// The younger requests whose answer may depend on this one: they want the same Secret, or a place in
     /// the same quota.
     fn juniors(&self, key: &RequestKey, policies: &PolicyIndex) -> BTreeSet<RequestKey> {

@@ -42,10 +42,10 @@ pub struct SecretIndex {
 
 impl SecretIndex {
     /// Takes in a Secret, unless a newer look at it is known. Answers with the requests that its records, the
-    /// old and the new, name; nothing if nothing changed.
-    pub fn apply(&mut self, target: &Target, observed: Observed) -> BTreeSet<RequestKey> {
+    /// old and the new, name; `None` if nothing changed.
+    pub fn apply(&mut self, target: &Target, observed: Observed) -> Option<BTreeSet<RequestKey>> {
         match self.secrets.get(target) {
-            Some(known) if *known == observed || !observed.supersedes(known) => return BTreeSet::new(),
+            Some(known) if *known == observed || !observed.supersedes(known) => return None,
             _ => {}
         }
         let mut touched = self.delete(target);
@@ -54,7 +54,7 @@ impl SecretIndex {
             touched.insert(key);
         }
         self.secrets.insert(target.clone(), observed);
-        touched
+        Some(touched)
     }
 
     /// Forgets a Secret. Answers with the request that its record named.
@@ -69,13 +69,14 @@ impl SecretIndex {
     }
 
     /// A namespace's delegation is known now. What was seen there before is forgotten if it was withdrawn.
+    /// Answers whether anything changed.
     pub fn set_delegation(&mut self, namespace: &NamespaceName, delegation: Delegation) -> bool {
-        if delegation != Delegation::Granted {
-            for target in self.targets_in(namespace) {
-                self.delete(&target);
-            }
+        let withdrawn = if delegation == Delegation::Granted { Vec::new() } else { self.targets_in(namespace) };
+        for target in &withdrawn {
+            self.delete(target);
         }
-        self.delegations.insert(namespace.clone(), delegation) != Some(delegation)
+        let before = self.delegations.insert(namespace.clone(), delegation).unwrap_or_default();
+        before != delegation || !withdrawn.is_empty()
     }
 
     /// A namespace is gone.
@@ -108,6 +109,15 @@ impl SecretIndex {
     /// The requests that Secrets were written for, whether they exist or not.
     pub fn recorded_keys(&self) -> impl Iterator<Item = &RequestKey> {
         self.recorded.keys()
+    }
+
+    /// The requests that Secrets in some namespaces were written for.
+    pub fn recorded_where<'a>(
+        &'a self,
+        within: impl Fn(&NamespaceName) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a RequestKey> {
+        let within = move |target: &Target| within(&target.namespace);
+        self.recorded.iter().filter(move |(_, targets)| targets.iter().any(&within)).map(|(key, _)| key)
     }
 
     /// The targets of the Secrets in a namespace.

@@ -1,0 +1,95 @@
+//! How fast one tenant's Secrets are written: judged by the API server's audit log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Result;
+use e2e::{
+    AuditEntry, Operator,
+    site::{Site, Tenant},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use serde_json::json;
+
+const REQUESTS: usize = 500;
+const BURST: usize = 20;
+
+/// Two tenants with 500 requests each: one at 60 writes a minute, watched for as long as the other, at 15 a
+/// second, needs for all of them.
+#[tokio::test]
+async fn writes_follow_the_curve_and_each_status_is_written_at_most_twice() -> Result<()> {
+    let site = Site::start().await?;
+    let Some(audit) = site.cluster.audit() else { panic!("this test counts in the audit log of its own API server") };
+    site.sources.set(&[("Throttled", b"content")])?;
+    let (slow, fast) = (site.tenant("slow").await?, site.tenant("fast").await?);
+    limit(&slow, "1m").await?;
+    limit(&fast, "4s").await?;
+    let start = audit.mark().await?;
+    let all = [&slow, &fast].into_iter().flat_map(|tenant| (0..REQUESTS).map(move |i| (tenant, format!("r{i}"))));
+    stream::iter(all)
+        .map(|(tenant, name)| async move {
+            tenant.request(&name, json!({ "secrets": [{ "from": "Throttled", "to": "k" }] })).await
+        })
+        .buffer_unordered(16)
+        .try_collect::<Vec<_>>()
+        .await?;
+    let message = slow.until_condition(&format!("r{}", REQUESTS - 1), "Synced", "False", "Throttled").await?;
+    assert!(message.contains("rate limit"), "{message}");
+    let status = slow.requests().get_status(&format!("r{}", REQUESTS - 1)).await?.status.unwrap_or_default();
+    assert!(status.retry_at.is_some_and(|at| at.0 > Timestamp::now()), "it says when it is its turn");
+
+    e2e::eventually(Duration::from_secs(90), "all of the fast tenant's are written", async || {
+        let secrets = fast.secrets().list_metadata(&Default::default()).await.map_err(|error| error.to_string())?;
+        match secrets.items.len() {
+            REQUESTS => Ok(()),
+            some => Err(some.to_string()),
+        }
+    })
+    .await?;
+    fast.until_ready(&format!("r{}", REQUESTS - 1)).await?;
+
+    let calls = audit.since(start).await?.user(Operator::USER).writes();
+    for (tenant, interval) in [(&slow, Duration::from_secs(1)), (&fast, Duration::from_secs(4) / 60)] {
+        let own: Vec<_> = calls.iter().filter(|call| call.object_ref.namespace == tenant.namespace).collect();
+        let writes: Vec<_> = own.iter().filter(|call| call.object_ref.resource == "secrets").copied().collect();
+        assert_on_curve(&writes, interval);
+        let mut statuses: BTreeMap<&str, usize> = BTreeMap::new();
+        for call in own.iter().filter(|call| call.object_ref.subresource == "status") {
+            *statuses.entry(&call.object_ref.name).or_default() += 1;
+        }
+        let most = statuses.values().max().copied().unwrap_or_default();
+        println!(
+            "{}: {} writes, {} requests with at most {most} status writes",
+            tenant.namespace,
+            writes.len(),
+            statuses.len()
+        );
+        assert!(most <= 2, "one for the throttling, one for the Secret: {statuses:?}");
+    }
+    Ok(())
+}
+
+/// In no stretch of time are there more writes than a full bucket and what has flowed into it since.
+fn assert_on_curve(writes: &[&AuditEntry], interval: Duration) {
+    assert!(writes.len() > BURST, "only {} writes", writes.len());
+    let mut times: Vec<_> = writes.iter().map(|write| write.received()).collect();
+    times.sort();
+    for (i, from) in times.iter().enumerate() {
+        for (j, to) in times.iter().enumerate().skip(i) {
+            let flowed = to.duration_since(*from).as_secs_f64() / interval.as_secs_f64();
+            // One more for the way from the operator to the API server, which takes some writes longer than others.
+            let most = BURST as f64 + flowed + 2.0;
+            assert!(((j - i + 1) as f64) <= most, "{} writes between {from} and {to}", j - i + 1);
+        }
+    }
+}
+
+async fn limit(tenant: &Tenant<'_>, per: &str) -> Result<()> {
+    let spec = json!({
+        "namespaces": { "names": [tenant.namespace] },
+        "rules": [{ "effect": "Allow", "sources": ["Throttled"] }],
+        "rateLimit": { "writes": 60, "per": per, "burst": BURST },
+    });
+    tenant.site.policy(&tenant.namespace, spec).await
+}

@@ -1,0 +1,165 @@
+//! Writes events. kube's own recorder tells a reason that comes again with the words of the first time, and cannot
+//! tell anything of an object with a long name.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::events::Note;
+use crate::{
+    api::names,
+    core::name::{RequestKey, Target, Uid},
+    error::ApiFailure,
+};
+
+/// For how long the same again is counted up instead of told anew.
+const RECENT: SignedDuration = SignedDuration::from_mins(10);
+
+/// The longest name of an object.
+const MAX_NAME: usize = 253;
+
+/// Writes events, and knows what it told of late.
+pub struct Recorder {
+    client: Client,
+    timeout: Duration,
+    told: Mutex<HashMap<Told, Tally>>,
+}
+
+/// What was told: of which object (its UID), the reason, the text.
+type Told = (String, String, String);
+
+#[derive(Clone, Debug)]
+struct Tally {
+    event: String,
+    count: i32,
+    last: Timestamp,
+}
+
+impl Recorder {
+    /// Nothing has been told yet.
+    pub fn new(client: Client, timeout: Duration) -> Self {
+        Self { client, timeout, told: Mutex::default() }
+    }
+
+    /// Tells it of an object, or counts it up.
+    pub async fn tell(&self, note: &Note, about: &ObjectReference) -> Result<(), ApiFailure> {
+        let now = Timestamp::now();
+        let told = (about.uid.clone().unwrap_or_default(), note.reason.clone(), note.text.clone());
+        let tally = match self.recent(&told, now) {
+            None => Tally { event: event_name(about, now), count: 1, last: now },
+            Some(tally) => Tally { count: tally.count.saturating_add(1), last: now, ..tally },
+        };
+        let written = timeout(self.timeout, self.write(note, about, &tally)).await;
+        let written = written.unwrap_or(Err(ApiFailure::Unreachable));
+        match &written {
+            Ok(()) => drop(self.told().insert(told, tally)),
+            // For instance because somebody has deleted the event: the next one is a new one.
+            Err(_) => drop(self.told().remove(&told)),
+        }
+        written
+    }
+
+    fn recent(&self, told: &Told, now: Timestamp) -> Option<Tally> {
+        let mut all = self.told();
+        all.retain(|_, tally| now.duration_since(tally.last) < RECENT);
+        all.get(told).cloned()
+    }
+
+    async fn write(&self, note: &Note, about: &ObjectReference, tally: &Tally) -> Result<(), ApiFailure> {
+        let events = Api::<Event>::namespaced(self.client.clone(), about.namespace.as_deref().unwrap_or_default());
+        let written = match tally.count {
+            1 => events.create(&PostParams::default(), &event(note, about, tally)).await,
+            count => {
+                let series = json!({ "series": { "count": count, "lastObservedTime": MicroTime(tally.last) } });
+                events.patch(&tally.event, &PatchParams::default(), &Patch::Merge(series)).await
+            }
+        };
+        Ok(written.map(drop)?)
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<Told, Tally>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an event about a request is about.
+pub fn request(key: &RequestKey, uid: &Uid) -> ObjectReference {
+    let version = format!("{}/v1", crate::api::names::GROUP);
+    reference(&version, "SecretsDistribution", (key.namespace.as_str(), key.name.as_str()), uid)
+}
+
+/// What an event about a Secret is about.
+pub fn secret(target: &Target, uid: &Uid) -> ObjectReference {
+    reference("v1", "Secret", (target.namespace.as_str(), target.name.as_str()), uid)
+}
+
+fn reference(api_version: &str, kind: &str, (namespace, name): (&str, &str), uid: &Uid) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(api_version.into()),
+        kind: Some(kind.into()),
+        namespace: Some(namespace.into()),
+        name: Some(name.into()),
+        uid: Some(uid.to_string()),
+        ..Default::default()
+    }
+}
+
+/// Like everybody's: the object's name, as far as there is room, and the time.
+fn event_name(about: &ObjectReference, now: Timestamp) -> String {
+    let time = format!(".{:x}", now.as_nanosecond());
+    let name = about.name.as_deref().unwrap_or_default();
+    // Names of objects are ASCII: every byte is a character.
+    let room = name.len().min(MAX_NAME - time.len());
+    format!("{}{time}", name.get(..room).unwrap_or_default().trim_end_matches(['.', '-']))
+}
+
+fn event(note: &Note, about: &ObjectReference, tally: &Tally) -> Event {
+    Event {
+        metadata: ObjectMeta {
+            namespace: about.namespace.clone(),
+            name: Some(tally.event.clone()),
+            ..Default::default()
+        },
+        event_time: Some(MicroTime(tally.last)),
+        type_: Some(note.severity.into()),
+        reason: Some(note.reason.clone()),
+        action: Some(note.action.into()),
+        // The API server allows 1024 bytes; every message is ASCII.
+        note: Some(note.text.chars().take(1000).collect()),
+        regarding: Some(about.clone()),
+        reporting_controller: Some(names::FIELD_MANAGER.into()),
+        reporting_instance: Some(names::FIELD_MANAGER.into()),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::name::SecretName;
+
+    #[test]
+    fn the_name_of_an_event_fits_and_is_one() {
+        let now = Timestamp::now();
+        for name in ["r".to_string(), "n".repeat(253), format!("{}.{}", "n".repeat(235), "n".repeat(17))] {
+            let about = ObjectReference { name: Some(name.clone()), ..Default::default() };
+            let event = event_name(&about, now);
+            assert!(SecretName::parse(&event).is_ok(), "{event}");
+            assert!(event.starts_with(&name[..name.len().min(230)]));
+        }
+    }
+}

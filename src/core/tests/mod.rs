@@ -1,0 +1,98 @@
+//! Tests of the parts, on objects as the API server has them.
+
+mod cases;
+mod observed;
+mod outcome;
+mod policy;
+mod render;
+mod request;
+mod revoke;
+mod settle;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::{Value, json};
+
+use super::{
+    bytes::SecretBytes,
+    decide::{Decision, Permit},
+    index,
+    name::NamespaceName,
+    policy::Policy,
+    render::{Rendered, Seal, render},
+    request::Request,
+};
+use crate::api::{DistributionPolicy, SecretsDistribution};
+
+/// What must never be printed.
+const CANARY: &str = "hunter2-canary";
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_000).unwrap()
+}
+
+fn namespace(name: &str) -> NamespaceName {
+    NamespaceName::parse(name).unwrap()
+}
+
+/// The value with some fields replaced.
+fn with(mut value: Value, more: Value) -> Value {
+    value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    value
+}
+
+/// The request `team-a/db`, of one source; `more` replaces fields of its spec.
+fn object(more: Value) -> SecretsDistribution {
+    let spec = with(json!({ "secrets": [{ "from": "cert", "to": "password" }] }), more);
+    let metadata = ObjectMeta {
+        namespace: Some("team-a".into()),
+        name: Some("db".into()),
+        uid: Some("uid-db".into()),
+        generation: Some(3),
+        creation_timestamp: Some(Time(Timestamp::from_second(500).unwrap())),
+        ..Default::default()
+    };
+    SecretsDistribution { metadata, spec: serde_json::from_value(spec).unwrap(), status: None }
+}
+
+fn request(more: Value) -> Request {
+    Request::parse(&object(more)).unwrap()
+}
+
+/// A policy that grants everything a request can ask; `more` replaces fields of its only rule.
+fn policy(more: Value) -> Policy {
+    let anybody = json!({ "names": ["*"] });
+    let rule = json!({ "effect": "Allow", "sources": ["*", "*/*"], "requestedFrom": anybody });
+    let spec = json!({ "namespaces": anybody, "rules": [with(rule, more)] });
+    Policy::parse(&DistributionPolicy::new("all", serde_json::from_value(spec).unwrap())).unwrap()
+}
+
+/// The permit of a request for a destination, under one policy.
+fn permit_under(policy: Policy, request: &Request, destination: &str) -> Permit {
+    let world = index::complete(namespace("operator"), [policy], [], [request.clone()]);
+    match world.decide(&request.clone().into(), &namespace(destination), now()) {
+        Decision::Permitted(permit) => permit,
+        other => panic!("not permitted: {other:?}"),
+    }
+}
+
+fn permit(request: &Request, destination: &str) -> Permit {
+    permit_under(policy(json!({})), request, destination)
+}
+
+fn seal() -> Seal {
+    Seal { key: SecretBytes::new(CANARY.as_bytes().to_vec()), managed_by: "first-operator".into() }
+}
+
+/// The Secret of a permit; every source has the same content.
+fn rendered_of(permit: Permit, content: &str) -> Rendered {
+    let contents: BTreeMap<_, _> =
+        permit.sources().into_iter().map(|source| (source, SecretBytes::new(content.as_bytes().to_vec()))).collect();
+    render(permit, &contents, &seal()).unwrap()
+}
+
+fn rendered(request: &Request, destination: &str) -> Rendered {
+    rendered_of(permit(request, destination), CANARY)
+}

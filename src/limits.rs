@@ -1,0 +1,235 @@
+//! How fast Secrets are written into each namespace: governor's token buckets, and who is next where one is empty.
+//!
+//! Generic over the clock. A bucket begins empty at the start of the process, so that a restart does not refill
+//! a tenant's budget; it fills with the time that has passed since.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU32,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, MonotonicClock, Reference},
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+
+use crate::core::{
+    name::{NamespaceName, RequestKey},
+    policy::Rate,
+};
+
+/// How long after its turn a request may come before others go on without it.
+const LATE: Duration = Duration::from_secs(10);
+
+/// What a token is for: of those that wait, the more urgent go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// A Secret that is there is outdated: a source was rotated, or somebody edited it.
+    Change,
+    /// A new Secret.
+    Create,
+}
+
+/// The buckets of all namespaces.
+pub struct Limits<C: Clock = MonotonicClock> {
+    clock: C,
+    state: Mutex<State<C>>,
+}
+
+struct State<C: Clock> {
+    start: C::Instant,
+    buckets: HashMap<NamespaceName, Bucket<C>>,
+}
+
+struct Bucket<C: Clock> {
+    rate: Rate,
+    limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
+    /// Who waits, in the order of their turns: when each turn is.
+    turns: BTreeMap<(Urgency, u64), (RequestKey, C::Instant)>,
+    next_turn: u64,
+}
+
+impl<C: Clock + Clone> Limits<C> {
+    /// Every bucket is empty now.
+    pub fn new(clock: C) -> Self {
+        let state = State { start: clock.now(), buckets: HashMap::new() };
+        Self { clock, state: Mutex::new(state) }
+    }
+
+    /// Begins anew: another replica wrote until now, and what it used of the budgets is not known.
+    pub fn restart(&self) {
+        let mut state = self.state();
+        state.start = self.clock.now();
+        state.buckets.clear();
+    }
+
+    /// Takes a token for a write into `namespace`; or answers how long it is until this request's turn. Whoever
+    /// waits keeps its turn: those who come later queue up behind it.
+    pub fn take(
+        &self,
+        namespace: &NamespaceName,
+        key: &RequestKey,
+        urgency: Urgency,
+        rate: Rate,
+    ) -> Result<(), Duration> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let since_start = Duration::from(now.duration_since(state.start));
+        let bucket = state.buckets.entry(namespace.clone()).or_insert_with(|| self.bucket(rate, since_start));
+        if bucket.rate != rate {
+            // Another policy: the tokens of the old bucket are gone, those who wait keep their order.
+            let turns = std::mem::take(&mut bucket.turns);
+            let next_turn = bucket.next_turn;
+            *bucket = Bucket { turns, next_turn, ..self.bucket(rate, Duration::ZERO) };
+        }
+        bucket.take(key, urgency, now)
+    }
+
+    /// A bucket that was empty `ago`.
+    fn bucket(&self, rate: Rate, ago: Duration) -> Bucket<C> {
+        let quota = Quota::with_period(rate.interval).unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        let limiter = RateLimiter::direct_with_clock(quota.allow_burst(rate.burst), self.clock.clone());
+        let filled = ago.as_nanos() / rate.interval.as_nanos().max(1);
+        let missing = u128::from(rate.burst.get()).saturating_sub(filled);
+        if let Some(missing) = u32::try_from(missing).ok().and_then(NonZeroU32::new) {
+            // A burst can always be taken from a bucket that holds one.
+            let _ = limiter.check_n(missing);
+        }
+        Bucket { rate, limiter, turns: BTreeMap::new(), next_turn: 0 }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Clock> Bucket<C> {
+    fn take(&mut self, key: &RequestKey, urgency: Urgency, now: C::Instant) -> Result<(), Duration> {
+        // A request that does not come any more must not hold up the others.
+        self.turns.retain(|_, (waiting, turn)| waiting == key || Duration::from(now.duration_since(*turn)) < LATE);
+        let own = self.turns.iter().find(|(_, (waiting, _))| waiting == key).map(|(turn, _)| *turn);
+        let own = own.unwrap_or_else(|| {
+            self.next_turn += 1;
+            (urgency, self.next_turn)
+        });
+        let before = self.turns.range(..own).count();
+        let until_first = match before {
+            0 => match self.limiter.check() {
+                Ok(()) => {
+                    self.turns.remove(&own);
+                    return Ok(());
+                }
+                Err(not_until) => not_until.wait_time_from(now),
+            },
+            _ => self.turns.values().next().map_or(Duration::ZERO, |(_, turn)| turn.duration_since(now).into()),
+        };
+        let wait = until_first + self.rate.interval * u32::try_from(before).unwrap_or(u32::MAX);
+        self.turns.insert(own, (key.clone(), now + wait.into()));
+        Err(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::name::SecretName;
+    use governor::clock::FakeRelativeClock;
+
+    fn namespace(name: &str) -> NamespaceName {
+        NamespaceName::parse(name).unwrap()
+    }
+
+    fn key(name: &str) -> RequestKey {
+        RequestKey { namespace: namespace("ns"), name: SecretName::parse(name).unwrap() }
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn rate() -> Rate {
+        Rate::new(60, MINUTE, 20).unwrap()
+    }
+
+    #[test]
+    fn five_hundred_requests_follow_the_curve_and_each_is_woken_once() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::new(clock.clone());
+        clock.advance(MINUTE);
+        let mut due: BTreeMap<u64, Vec<usize>> = BTreeMap::from([(0, (0..500).collect())]);
+        let (mut written, mut tries, mut elapsed) = (0u64, 0, 0);
+        while let Some((at, requests)) = due.pop_first() {
+            clock.advance(Duration::from_millis(at - elapsed));
+            elapsed = at;
+            for request in requests {
+                tries += 1;
+                match limits.take(&namespace("a"), &key(&format!("r{request}")), Urgency::Create, rate()) {
+                    Ok(()) => written += 1,
+                    Err(wait) => due.entry(at + wait.as_millis() as u64).or_default().push(request),
+                }
+                assert!(written <= 20 + elapsed / 1000, "{written} writes after {elapsed} ms");
+            }
+        }
+        assert_eq!((written, elapsed), (500, 480_000), "at exactly the granted pace");
+        assert_eq!(tries, 500 + 480, "each that waited came back exactly once");
+    }
+
+    #[test]
+    fn a_restart_does_not_refill_a_budget() {
+        let clock = FakeRelativeClock::default();
+        for _ in 0..10 {
+            let limits = Limits::new(clock.clone());
+            assert!(limits.take(&namespace("a"), &key("r"), Urgency::Create, rate()).is_err());
+            clock.advance(Duration::from_millis(999));
+            assert!(limits.take(&namespace("a"), &key("r"), Urgency::Create, rate()).is_err());
+        }
+        let limits = Limits::new(clock.clone());
+        clock.advance(Duration::from_secs(5));
+        let taken =
+            (0..20).filter(|i| limits.take(&namespace("b"), &key(&format!("r{i}")), Urgency::Create, rate()).is_ok());
+        assert_eq!(taken.count(), 5, "a namespace that is first seen later has what came since the start");
+    }
+
+    #[test]
+    fn namespaces_do_not_share_and_a_changed_limit_holds_at_once() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::new(clock.clone());
+        clock.advance(MINUTE);
+        (0..20).for_each(|i| {
+            assert_eq!(limits.take(&namespace("a"), &key(&format!("r{i}")), Urgency::Create, rate()), Ok(()))
+        });
+        assert!(limits.take(&namespace("a"), &key("x"), Urgency::Create, rate()).is_err());
+        assert_eq!(limits.take(&namespace("b"), &key("x"), Urgency::Create, rate()), Ok(()));
+        let slower = Rate::new(1, MINUTE, 1).unwrap();
+        let wait = limits.take(&namespace("b"), &key("y"), Urgency::Create, slower).unwrap_err();
+        assert!(wait > Duration::from_secs(59), "{wait:?}");
+    }
+
+    #[test]
+    fn a_request_that_never_comes_back_does_not_hold_up_the_others() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::new(clock.clone());
+        let (a, slow) = (namespace("a"), Rate::new(60, MINUTE, 1).unwrap());
+        assert!(limits.take(&a, &key("deleted"), Urgency::Create, slow).is_err());
+        let wait = limits.take(&a, &key("next"), Urgency::Create, slow).unwrap_err();
+        clock.advance(wait);
+        assert!(limits.take(&a, &key("next"), Urgency::Create, slow).is_err(), "the first one may still come");
+        clock.advance(LATE);
+        assert_eq!(limits.take(&a, &key("next"), Urgency::Create, slow), Ok(()));
+    }
+
+    #[test]
+    fn what_is_outdated_goes_before_what_is_new() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::new(clock.clone());
+        let (a, slow) = (namespace("a"), Rate::new(60, MINUTE, 1).unwrap());
+        let new = limits.take(&a, &key("new"), Urgency::Create, slow).unwrap_err();
+        let outdated = limits.take(&a, &key("outdated"), Urgency::Change, slow).unwrap_err();
+        assert_eq!(outdated, new, "it takes the turn of the new one");
+        clock.advance(new);
+        assert!(limits.take(&a, &key("new"), Urgency::Create, slow).is_err());
+        assert_eq!(limits.take(&a, &key("outdated"), Urgency::Change, slow), Ok(()));
+    }
+}
