@@ -265,3 +265,62 @@ fn whole_seconds(duration: Duration) -> i32 {
 fn micro_time(wall: Timestamp) -> MicroTime {
     MicroTime(Timestamp::from_microsecond(wall.as_microsecond()).unwrap_or(wall))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DURATION: Duration = Duration::from_secs(12);
+
+    fn process(unique: &str, start: Instant) -> Elector {
+        Elector::new(Identity::new(Some("pod"), "host", unique), DURATION.into(), start)
+    }
+
+    /// As the API server answers.
+    fn stored(mut lease: Lease, version: u8) -> Option<Lease> {
+        lease.metadata.resource_version = Some(version.to_string());
+        Some(lease)
+    }
+
+    fn claim(elector: &mut Elector, now: Instant) -> Lease {
+        match elector.next(now, Timestamp::UNIX_EPOCH) {
+            Move::Replace(lease) => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_name_is_believed_only_while_its_holder_gives_no_sign_of_life() {
+        let start = Instant::now();
+        let (mut one, mut other, mut third) = (process("1", start), process("2", start), process("3", start));
+        one.saw(stored(Lease::default(), 1), start);
+        let first = stored(claim(&mut one, start), 2);
+        third.saw(first.clone(), start);
+        other.saw(first, start);
+        let second = stored(claim(&mut other, start), 3);
+        one.saw(second.clone(), start);
+        assert!(matches!(one.next(start, Timestamp::UNIX_EPOCH), Move::Rest(_)), "the two would go on in turns");
+        third.saw(second, start);
+        assert!(matches!(third.next(start, Timestamp::UNIX_EPOCH), Move::Rest(_)), "it has changed");
+    }
+
+    #[test]
+    fn the_lease_says_for_people_who_holds_it_and_since_when() {
+        let start = Instant::now();
+        let mut one = process("1", start);
+        one.saw(stored(Lease::default(), 1), start);
+        let taken = claim(&mut one, start);
+        one.wrote(taken.clone(), start, start);
+        let spec = taken.spec.unwrap();
+        assert_eq!(spec.holder_identity.as_deref(), Some("pod_1"));
+        assert_eq!((spec.lease_duration_seconds, spec.lease_transitions), (Some(12), Some(1)));
+        let later = Timestamp::UNIX_EPOCH + Duration::from_secs(3);
+        let Move::Replace(renewed) = one.next(start + Duration::from_secs(3), later) else { panic!("it is due") };
+        let renewed = renewed.spec.unwrap();
+        assert_eq!((renewed.acquire_time, renewed.lease_transitions), (spec.acquire_time, Some(1)));
+        assert_eq!(renewed.renew_time, Some(MicroTime(later)));
+        let released = one.release(later).unwrap().spec.unwrap();
+        assert_eq!((released.holder_identity, released.lease_duration_seconds), (None, Some(1)));
+        assert_eq!(one.leads_until(), None);
+    }
+}

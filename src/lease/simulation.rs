@@ -40,6 +40,7 @@ enum Trouble {
     Crash { restart_after: Time, same_name: bool },
     Stop { restart_after: Time },
     DeleteLease,
+    InstallLease,
     TouchLease,
     ChangeHolder(Option<usize>),
     ChangeDuration(i32),
@@ -111,7 +112,7 @@ impl World {
         let (processes, events) = (Vec::new(), BTreeMap::new());
         let mut world = Self { start, now: 0, server, processes, events, count: 0, random, quiet_from: 0, named: true };
         for i in 0..replicas {
-            let rate = 990 + world.draw(20);
+            let rate = 950 + world.draw(100);
             let identity = world.identity(i, true);
             let elector = Elector::new(identity.clone(), DURATION.into(), start);
             world.processes.push(Process { identity, elector, rate, call: 0, frozen_until: 0 });
@@ -243,6 +244,8 @@ impl World {
                 self.restart(i, restart_after, false);
             }
             Trouble::DeleteLease => self.server.lease = None,
+            Trouble::InstallLease if self.server.lease.is_none() => drop(self.server.store(Lease::default())),
+            Trouble::InstallLease => {}
             Trouble::TouchLease => self.server.edit(|_| {}),
             Trouble::ChangeHolder(holder) => {
                 let holder = holder.map(|holder| self.processes[holder].identity.holder().to_string());
@@ -313,7 +316,7 @@ fn the_first_start_leads_at_once_where_the_lease_was_installed_and_waits_where_t
     let (_, took) = until_led(&mut World::new(1, Some(Lease::default()), 1));
     assert!(took < 300, "{took} ms");
     let (_, took) = until_led(&mut World::new(1, None, 1));
-    assert!((12_000..13_000).contains(&took), "another could have it that was deleted: {took} ms");
+    assert!((11_000..14_000).contains(&took), "another could have it that was deleted: {took} ms");
 }
 
 #[test]
@@ -326,7 +329,7 @@ fn a_failover_takes_less_than_15_s_and_a_hand_over_less_than_2_s() {
         let at = world.now;
         world.step(first, Event::Trouble(away));
         let (second, took) = until_led(&mut world);
-        assert!(second != first && took < 14_000, "a failover at {at} ms took {took} ms");
+        assert!(second != first && took < 15_000, "a failover at {at} ms took {took} ms");
 
         world.step(first, Event::Trouble(Trouble::Crash { restart_after: 0, same_name: true }));
         world.run(world.now + 5_000, |_| false);
@@ -338,7 +341,7 @@ fn a_failover_takes_less_than_15_s_and_a_hand_over_less_than_2_s() {
 
 #[test]
 fn a_process_of_the_same_name_takes_over_at_once() {
-    for (same_name, soonest, latest) in [(true, 0, 500), (false, 10_000, 14_000)] {
+    for (same_name, soonest, latest) in [(true, 0, 500), (false, 10_000, 15_000)] {
         let mut world = World::new(1, Some(Lease::default()), 7);
         until_led(&mut world);
         world.run(20_000, |_| false);
@@ -366,5 +369,19 @@ fn a_leader_goes_on_when_somebody_touches_or_deletes_the_lease_and_stops_when_an
             world.run(end, |world| world.leaders().is_empty());
             assert_eq!(world.leaders() == [leader], goes_on, "{trouble:?}");
         }
+    }
+}
+
+#[test]
+fn a_lease_that_was_deleted_and_installed_anew_is_not_free_to_those_who_knew_the_one_before() {
+    for phase in 0..100 {
+        let mut world = World::new(3, Some(Lease::default()), phase);
+        let (leader, _) = until_led(&mut world);
+        world.run(20_000 + phase * 31, |_| false);
+        world.step(leader, Event::Trouble(Trouble::Freeze(5_000)));
+        world.step(leader, Event::Trouble(Trouble::DeleteLease));
+        world.step(leader, Event::Trouble(Trouble::InstallLease));
+        world.run(world.now + 30_000, |_| false);
+        assert_eq!(world.leaders().len(), 1);
     }
 }
