@@ -103,8 +103,6 @@ impl Operator {
         };
         command.arg("run").arg("--secrets-path").arg(&config.secrets_path).arg("--digest-key-file").arg(digest_key);
         command.args(["--namespace", Self::NAMESPACE, "--service-account", Self::SERVICE_ACCOUNT]);
-        // Started again after it was killed it goes on at once, as the same pod does.
-        command.args(["--identity", "e2e"]);
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", &config.log_level]);
         command.args(&config.arguments);
         // What is set where the tests run must not decide what they show.

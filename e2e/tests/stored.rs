@@ -76,7 +76,7 @@ fn malformed_policies(namespace: &str) -> Vec<(&'static str, Value, &'static str
         (
             "p-grace",
             json!({ "namespaces": namespaces, "rules": rules("*"), "revocation": { "gracePeriod": "Shh" } }),
-            "spec.revocation.gracePeriod: not a duration",
+            "spec.revocation.gracePeriod: must be a duration",
         ),
     ]
 }

@@ -62,7 +62,7 @@ impl Reports {
         if known.version > seen.version {
             return false;
         }
-        let changed = known.version < seen.version && known.status != seen.status;
+        let changed = known.version < seen.version && !says_the_same(&known.status, &seen.status);
         all.insert(key.clone(), seen);
         changed
     }
@@ -106,11 +106,20 @@ impl Reports {
         let Some(patch) = status_patch(&previous, &status) else { return Ok(Vec::new()) };
         let resource = ApiResource::erase::<SecretsDistribution>(&());
         let api = Api::namespaced_with(self.client.clone(), key.namespace.as_str(), &resource);
-        let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await?;
+        // The watch may show it before the answer is here: then it is not somebody else's.
+        self.expect(key, &status);
+        let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await;
+        let written = written.inspect_err(|_| self.expect(key, &previous))?;
         let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
         let news = news(&previous, &status);
         self.seen(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
         Ok(news)
+    }
+
+    fn expect(&self, key: &RequestKey, status: &SecretsDistributionStatus) {
+        if let Some(known) = self.known().get_mut(key) {
+            known.status = status.clone();
+        }
     }
 
     async fn tell(&self, key: &RequestKey, uid: &Uid, notes: Vec<Note>) {
@@ -133,6 +142,11 @@ impl Reports {
     fn known(&self) -> MutexGuard<'_, HashMap<RequestKey, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether both read the same in the API server, where times are whole seconds.
+fn says_the_same(a: &SecretsDistributionStatus, b: &SecretsDistributionStatus) -> bool {
+    serde_json::to_value(a).ok() == serde_json::to_value(b).ok()
 }
 
 /// Writes a status, of the object with that UID only.
@@ -170,6 +184,32 @@ pub fn status_patch<S: Serialize + PartialEq>(previous: &S, status: &S) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::name::{NamespaceName, SecretName};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    #[tokio::test]
+    async fn a_status_of_somebody_else_is_told_from_the_own_and_from_an_older_one() {
+        let key = RequestKey { namespace: NamespaceName::parse("ns").unwrap(), name: SecretName::parse("r").unwrap() };
+        let status = |name: &str| SecretsDistributionStatus {
+            secret_name: Some(name.into()),
+            last_sync_time: Some(Time(jiff::Timestamp::now())),
+            ..Default::default()
+        };
+        let read = |status: &SecretsDistributionStatus| {
+            serde_json::from_value::<SecretsDistributionStatus>(serde_json::to_value(status).unwrap()).unwrap()
+        };
+        let seen = |version, status| Known { uid: "u".into(), version, status };
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let reports = Reports::new(Client::try_from(config).unwrap(), Duration::from_secs(1));
+        let (first, own, foreign) = (status("first"), status("own"), status("foreign"));
+        assert!(!reports.seen(&key, seen(1, first.clone())), "nothing was known");
+        reports.expect(&key, &own);
+        assert!(!reports.seen(&key, seen(3, read(&own))), "the watch was faster than the answer");
+        assert!(!reports.seen(&key, seen(3, own.clone())), "the answer");
+        assert!(!reports.seen(&key, seen(2, first)), "an older one");
+        assert!(reports.seen(&key, seen(4, foreign.clone())), "somebody else's");
+        assert_eq!(reports.previous(&key), foreign);
+    }
 
     #[test]
     fn the_same_status_is_not_written_and_what_is_gone_is_removed() {

@@ -156,11 +156,35 @@ async fn its_times_and_numbers_make_sense() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_rate_limit_has_a_rate() -> Result<()> {
+    let limit = |limit: Value| with(json!({ "rateLimit": limit }));
+    let every = |per: &str| limit(json!({ "writes": 60, "per": per }));
+    let mut cases = vec![
+        refused("{}", limit(json!({})), "spec.rateLimit.writes", "Required value"),
+        refused("none", limit(json!({ "writes": 0 })), "spec.rateLimit.writes", "greater than or equal to 1"),
+        refused("much", limit(json!({ "writes": 100_001 })), "spec.rateLimit.writes", "less than or equal to 100000"),
+        refused(
+            "burst",
+            limit(json!({ "writes": 1, "burst": 0 })),
+            "spec.rateLimit.burst",
+            "greater than or equal to 1",
+        ),
+        refused("0s", every("0s"), "spec.rateLimit.per", "must be above 0s and at most 24h"),
+        refused("25h", every("25h"), "spec.rateLimit.per", "must be above 0s and at most 24h"),
+        accepted("writes alone", limit(json!({ "writes": 60 }))),
+        accepted("all of it", limit(json!({ "writes": 60, "per": "1m", "burst": 20 }))),
+    ];
+    for text in ["", "5", "1d", "-1m", "minute"] {
+        cases.push(refused(text, every(text), "spec.rateLimit.per", DURATION));
+    }
+    check(PATH, cases).await
+}
+
+#[tokio::test]
 async fn a_field_of_a_later_version_is_refused_and_not_dropped() -> Result<()> {
     check(
         PATH,
         vec![
-            refused("rateLimit", with(json!({ "rateLimit": { "writes": 60 } })), "unknown field", "spec.rateLimit"),
             refused("bytes", with(json!({ "limits": { "bytes": "1Mi" } })), "unknown field", "spec.limits.bytes"),
             refused("a typing error", rule(json!({ "source": ["A"] })), "unknown field", "spec.rules[0].source"),
         ],

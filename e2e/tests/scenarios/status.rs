@@ -143,7 +143,9 @@ async fn passed(tenant: &Tenant<'_>) -> Result<()> {
         "namespaces": { "names": [tenant.namespace] },
         "rules": [{ "effect": "Allow", "sources": ["BarrierSource"] }],
     });
-    tenant.site.policy(&format!("{}-barrier", tenant.namespace), granting).await?;
+    let policy = format!("{}-barrier", tenant.namespace);
+    tenant.site.policy(&policy, granting).await?;
+    tenant.site.until_accepted(&policy, "True", "InForce").await?;
     tenant.request("barrier", one("BarrierSource")).await?;
     tenant.until_ready("barrier").await?;
     Ok(())
