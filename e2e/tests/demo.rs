@@ -85,26 +85,31 @@ async fn the_readme_shows_what_it_prints() {
     assert_is_in_the_readme(&stdout(&demo().output().unwrap()));
 }
 
-/// A demo that has told up to a line.
+/// A demo that has told up to a line. It does not outlive the test.
 struct Running {
     child: Child,
     told: Vec<String>,
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Running {
     fn until(mut command: Command, last: &str) -> Self {
-        let mut child = command.spawn().unwrap();
-        let mut told = Vec::new();
-        for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
-            told.push(line.unwrap());
-            if told.last().unwrap().contains(last) {
-                return Self { child, told };
+        let mut running = Self { child: command.spawn().unwrap(), told: Vec::new() };
+        for line in BufReader::new(running.child.stdout.as_mut().unwrap()).lines() {
+            running.told.push(line.unwrap());
+            if running.told.last().unwrap().contains(last) {
+                return running;
             }
         }
         let mut errors = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        child.wait().unwrap();
-        panic!("the demo ended before {last:?}:\n{}\n{errors}", told.join("\n"));
+        running.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        panic!("the demo ended before {last:?}:\n{}\n{errors}", running.told.join("\n"));
     }
 
     fn interrupt(mut self) -> Option<i32> {
@@ -121,7 +126,7 @@ async fn it_stays_if_asked_and_then_leaves_nothing() {
     command.env("KEEP", "1").env("TMPDIR", place.path());
     let running = Running::until(command, "To stop, ");
     let told = |start: &str| running.told.iter().find(|line| line.trim_start().starts_with(start)).unwrap().clone();
-    let script = format!("{}\n{}", told("export KUBECONFIG="), told("kubectl "));
+    let script = format!("{}\n{}", told("export KUBECONFIG="), told("kubectl get sd,dp"));
     let listed = stdout(&Command::new("bash").args(["-ec", &script]).output().unwrap());
     assert!(listed.contains("wildcard-tls-distribution") && listed.contains("distributionpolicy"), "{listed}");
     let sources = PathBuf::from(told("The files in ").split(' ').nth(3).unwrap());
@@ -140,30 +145,28 @@ async fn inventory(cluster: &ControlPlane) -> String {
 async fn on_an_existing_cluster_it_removes_what_it_made_and_nothing_else() {
     let _alone = alone().await;
     let cluster = ControlPlane::start().await.unwrap();
+    // Not on a cluster that somebody lent.
+    if cluster.description().servers.is_some() {
+        cluster.kubectl(["delete", "customresourcedefinitions", "--all"]).succeed().await.unwrap();
+    }
     let before = inventory(&cluster).await;
     assert_is_in_the_readme(&stdout(&demo_on(&cluster).output().unwrap()));
     assert_eq!(inventory(&cluster).await, before);
 
+    cluster.install().await.unwrap();
+    let before = inventory(&cluster).await;
     let interrupted = Running::until(demo_on(&cluster), "3. ");
     assert_eq!(interrupted.interrupt(), Some(130));
     assert_eq!(inventory(&cluster).await, before);
 
     cluster.kubectl(["create", "namespace", "test-application-1"]).succeed().await.unwrap();
+    let before = inventory(&cluster).await;
     let refused = demo_on(&cluster).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(told.contains("kubectl delete namespace test-application-1"), "{told}");
-    cluster.kubectl(["delete", "namespace", "test-application-1"]).succeed().await.unwrap();
     assert_eq!(inventory(&cluster).await, before);
-
-    // Not on a cluster that somebody lent.
-    if cluster.description().servers.is_some() {
-        let crds = ["delete", "customresourcedefinitions", "--all"];
-        cluster.kubectl(crds).succeed().await.unwrap();
-        let before = inventory(&cluster).await;
-        stdout(&demo_on(&cluster).output().unwrap());
-        assert_eq!(inventory(&cluster).await, before);
-    }
+    cluster.kubectl(["delete", "namespace", "test-application-1"]).succeed().await.unwrap();
 }
 
 #[test]
@@ -201,7 +204,7 @@ async fn the_tutorial_leads_to_a_secret() {
     assert!(script.contains("kubectl wait --for=condition=Ready"), "{script}");
     let binary = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("secrets-distributor");
     let kubectl = cluster.description().kubectl.parent().unwrap();
-    let prelude = "set -x; trap 'kill $(jobs -p) 2> /dev/null' EXIT; cargo() { shift 2; exec \"$OPERATOR\" \"$@\"; }";
+    let prelude = "trap 'kill $(jobs -p) 2> /dev/null || true' EXIT; cargo() { shift 2; exec \"$OPERATOR\" \"$@\"; }";
     let mut bash = Command::new("bash");
     bash.args(["-eu", "-o", "pipefail", "-c", &format!("{prelude}\n{script}")]).current_dir(repository());
     bash.env("OPERATOR", binary).env("KUBECONFIG", cluster.kubeconfig()).env("KUBERC", "off");
