@@ -75,6 +75,15 @@ impl PolicyReports {
         self.wake_in(SOON);
     }
 
+    /// Our own write. What the watch has shown meanwhile holds: a policy that is gone stays gone, and a newer
+    /// generation stays the newer one.
+    fn wrote(&self, name: &PolicyName, uid: &str, version: u64, status: DistributionPolicyStatus) {
+        let mut known = self.known();
+        if let Some(known) = known.get_mut(name).filter(|known| known.uid == uid && known.version < version) {
+            (known.version, known.status) = (version, status);
+        }
+    }
+
     /// The policy is gone.
     pub fn forget(&self, name: &PolicyName) {
         self.known().remove(name);
@@ -156,7 +165,7 @@ impl Context {
         let written = patch_status(&api, name.as_str(), &known.uid, patch, reports.timeout).await;
         let written = written.inspect_err(|failure| tracing::warn!(policy = %name, "status not written: {failure}"));
         let version = written.ok()?.metadata.resource_version?.parse().ok()?;
-        reports.known().insert(name.clone(), Known { version, status, ..known });
+        reports.wrote(name, &known.uid, version, status);
         Some(())
     }
 }
@@ -192,5 +201,59 @@ fn verdict(compiled: &Compiled) -> Verdict {
             "in force; it selects namespaces by labels that tenants may be able to set: prefer names, or a selector on kubernetes.io/metadata.name",
         ),
         Ok(_) => accepted(Reason::InForce, "the policy is in force"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reports() -> PolicyReports {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        PolicyReports::new(Client::try_from(config).unwrap(), Duration::from_secs(1))
+    }
+
+    fn shown(reports: &PolicyReports, uid: &str, version: &str, generation: i64) {
+        let meta = ObjectMeta {
+            uid: Some(uid.into()),
+            resource_version: Some(version.into()),
+            generation: Some(generation),
+            ..Default::default()
+        };
+        reports.seen(&name(), &meta, None);
+    }
+
+    fn name() -> PolicyName {
+        PolicyName::admitted("p")
+    }
+
+    fn versions(uid: &str, generation: i64) -> Versions {
+        HashMap::from([(name(), (uid.to_string(), generation))])
+    }
+
+    /// Else nothing would be written any more: the policies would never look confirmed again.
+    #[tokio::test]
+    async fn a_status_that_arrives_late_brings_no_policy_back() {
+        let reports = reports();
+        shown(&reports, "a", "1", 1);
+        reports.forget(&name());
+        reports.wrote(&name(), "a", 2, DistributionPolicyStatus::default());
+        assert!(reports.has_seen(&HashMap::new()));
+
+        shown(&reports, "b", "3", 1);
+        reports.wrote(&name(), "a", 4, DistributionPolicyStatus::default());
+        assert!(reports.has_seen(&versions("b", 1)));
+    }
+
+    #[tokio::test]
+    async fn a_status_that_arrives_late_hides_no_newer_generation() {
+        let reports = reports();
+        for (written, then) in [("3", 2), ("2", 3)] {
+            shown(&reports, "a", "1", 1);
+            shown(&reports, "a", written, 2);
+            reports.wrote(&name(), "a", then, DistributionPolicyStatus::default());
+            assert!(reports.has_seen(&versions("a", 2)));
+            reports.forget(&name());
+        }
     }
 }

@@ -51,7 +51,7 @@ impl Reports {
         Self { client, timeout, recorder, known: Mutex::default() }
     }
 
-    /// A watch has shown the status, or it was written. One that is older than the own last write is no news.
+    /// A watch has shown the status. One that is older than the own last write is no news.
     /// Answers whether somebody else has changed it.
     pub fn seen(&self, key: &RequestKey, seen: Known) -> bool {
         let mut all = self.known();
@@ -65,6 +65,15 @@ impl Reports {
         let changed = known.version < seen.version && !says_the_same(&known.status, &seen.status);
         all.insert(key.clone(), seen);
         changed
+    }
+
+    /// Our own write. What the watch has shown meanwhile holds: an object that is gone, or another of its name.
+    fn wrote(&self, key: &RequestKey, written: Known) {
+        let mut all = self.known();
+        let is_older = |known: &&mut Known| known.uid == written.uid && known.version < written.version;
+        if let Some(known) = all.get_mut(key).filter(is_older) {
+            *known = written;
+        }
     }
 
     /// The object is gone.
@@ -112,7 +121,7 @@ impl Reports {
         let written = written.inspect_err(|_| self.expect(key, &previous))?;
         let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
         let news = news(&previous, &status);
-        self.seen(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
+        self.wrote(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
         Ok(news)
     }
 
