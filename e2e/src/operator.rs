@@ -79,7 +79,8 @@ impl Operator {
     pub const NAMESPACE: &str = "secrets-distributor";
     /// Its ServiceAccount.
     pub const SERVICE_ACCOUNT: &str = "secrets-distributor";
-    /// Name of its replica, unless the environment in its [`OperatorConfig`] has another `POD_NAME`.
+    /// Name of its replica, unless the environment in its [`OperatorConfig`] has another `POD_NAME`: started again
+    /// after it was killed it goes on at once, as the same pod does.
     pub const POD: &str = "operator-0";
     /// Its user name, as the audit log and RBAC know it.
     pub const USER: &str = "system:serviceaccount:secrets-distributor:secrets-distributor";
@@ -103,8 +104,6 @@ impl Operator {
         };
         command.arg("run").arg("--secrets-path").arg(&config.secrets_path).arg("--digest-key-file").arg(digest_key);
         command.args(["--namespace", Self::NAMESPACE, "--service-account", Self::SERVICE_ACCOUNT]);
-        // Started again after it was killed it goes on at once, as the same pod does.
-        command.args(["--identity", "e2e"]);
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", &config.log_level]);
         command.args(&config.arguments);
         // What is set where the tests run must not decide what they show.
