@@ -79,7 +79,8 @@ impl Operator {
     pub const NAMESPACE: &str = "secrets-distributor";
     /// Its ServiceAccount.
     pub const SERVICE_ACCOUNT: &str = "secrets-distributor";
-    /// Name of its replica, unless the environment in its [`OperatorConfig`] has another `POD_NAME`.
+    /// Name of its replica, unless the environment in its [`OperatorConfig`] has another `POD_NAME`: started again
+    /// after it was killed it goes on at once, as the same pod does.
     pub const POD: &str = "operator-0";
     /// Its user name, as the audit log and RBAC know it.
     pub const USER: &str = "system:serviceaccount:secrets-distributor:secrets-distributor";
