@@ -1,7 +1,9 @@
 //! What people have at hand: the original's example, and `kubectl explain`.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use e2e::ControlPlane;
+use e2e::{ControlPlane, eventually};
 
 /// Character for character the example of the first operator's documentation.
 const ORIGINAL: &str = r#"apiVersion: xlscsde.nhs.uk/v1
@@ -49,7 +51,9 @@ async fn explain_describes_every_field() -> Result<()> {
         ("dp.spec.rules.sources", "Globs over source names"),
         ("dp.spec.revocation.gracePeriod", "at most 720h"),
     ] {
-        let told = cluster.kubectl(["explain", field]).succeed().await?;
+        // The API server tells of a new kind a little after it serves it.
+        let explain = async || cluster.kubectl(["explain", field]).succeed().await;
+        let told = eventually(Duration::from_secs(20), &format!("kubectl explain {field}"), explain).await?;
         let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(told.contains(fragment), "{field}: {told}");
     }
