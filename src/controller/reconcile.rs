@@ -93,7 +93,7 @@ impl Context {
                 let end = end_of(denial, *revoking);
                 let done = match self.withdraw(target, observed, *revoking, now).await {
                     Ok(note) => Done { note, ..Done::of(target, end) },
-                    Err(failure) => self.failed(target, &failure),
+                    Err(failure) => self.failed(target, &failure).while_revoking(denial),
                 };
                 Done { shown: plan.origin == Origin::Named, ..done }
             }
@@ -248,6 +248,16 @@ impl Done {
 
     fn held(target: &Target, reason: Reason, message: String) -> Self {
         Self::of(target, End::Held(reason, message))
+    }
+}
+
+impl Done {
+    /// What was in the way of a revocation does not make the request permitted.
+    fn while_revoking(self, denial: &Denial) -> Self {
+        match self.end {
+            End::Held(reason, message) => Self { end: End::Stuck(denial.clone(), reason, message), ..self },
+            _ => self,
+        }
     }
 }
 

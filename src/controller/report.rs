@@ -120,6 +120,8 @@ impl Reports {
         let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await;
         let written = written.inspect_err(|_| self.expect(key, &previous))?;
         let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
+        let reasons: Vec<_> = status.conditions.iter().map(|condition| condition.reason.as_str()).collect();
+        tracing::debug!(request = %key, ?reasons, "status written");
         let news = news(&previous, &status);
         self.wrote(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
         Ok(news)
@@ -174,16 +176,17 @@ pub async fn patch_status(
     }
 }
 
-/// The merge patch from one status to another: nothing if they are the same, null for what is gone.
-pub fn status_patch<S: Serialize + PartialEq>(previous: &S, status: &S) -> Option<Value> {
-    if previous == status {
-        return None;
-    }
+/// The merge patch from one status to another: nothing if they are the same, null for what is gone. They are compared
+/// as the API server keeps them, with whole seconds: a finer time of our own is no news.
+pub fn status_patch<S: Serialize>(previous: &S, status: &S) -> Option<Value> {
     let (Ok(Value::Object(before)), Ok(Value::Object(mut patch))) =
         (serde_json::to_value(previous), serde_json::to_value(status))
     else {
         return None; // Both are structs of plain data: they serialize to objects.
     };
+    if before == patch {
+        return None;
+    }
     for key in before.into_iter().map(|(key, _)| key) {
         patch.entry(key).or_insert(Value::Null);
     }
@@ -225,6 +228,9 @@ mod tests {
         let before = SecretsDistributionStatus { secret_name: Some("a".into()), ..Default::default() };
         let after = SecretsDistributionStatus { observed_generation: Some(2), ..Default::default() };
         assert_eq!(status_patch(&before, &before.clone()), None);
+        let at = |nanosecond| Some(Time(jiff::Timestamp::new(1, nanosecond).unwrap()));
+        let finer = |nanosecond| SecretsDistributionStatus { last_sync_time: at(nanosecond), ..before.clone() };
+        assert_eq!(status_patch(&finer(0), &finer(999)), None, "the same second");
         assert_eq!(status_patch(&before, &after), Some(json!({ "observedGeneration": 2, "secretName": null })));
     }
 }

@@ -50,12 +50,16 @@ pub enum End {
     Revoking(Denial, Timestamp),
     /// The grant is gone and the Secret stays, as its stamp says.
     Retained(Denial),
+    /// The grant is gone and the Secret could not be deleted: the reason is one of `Synced`'s.
+    Stuck(Denial, Reason, String),
 }
 
 impl End {
     fn denial(&self) -> Option<&Denial> {
         match self {
-            Self::Denied(denial) | Self::Revoking(denial, _) | Self::Retained(denial) => Some(denial),
+            Self::Denied(denial) | Self::Revoking(denial, _) | Self::Retained(denial) | Self::Stuck(denial, ..) => {
+                Some(denial)
+            }
             Self::Synced | Self::Held(..) | Self::Throttled(_) => None,
         }
     }
@@ -182,7 +186,7 @@ fn permitted(request: &Request, outcomes: &[Outcome]) -> Verdict {
 
 fn synced(request: &Request, outcomes: &[Outcome]) -> Verdict {
     let held = outcomes.iter().filter_map(|outcome| match &outcome.end {
-        End::Held(reason, message) => Some((*reason, message.clone())),
+        End::Held(reason, message) | End::Stuck(_, reason, message) => Some((*reason, message.clone())),
         End::Throttled(_) => Some((Reason::Throttled, throttled(&outcome.target))),
         End::Revoking(_, until) => {
             let message = format!(
@@ -242,7 +246,9 @@ fn target(outcome: &Outcome) -> TargetStatus {
         End::Synced => (TargetState::Synced, None, None),
         End::Held(Reason::Suspended, message) => (TargetState::Pending, Some(Reason::Suspended), Some(message.clone())),
         End::Throttled(_) => (TargetState::Pending, Some(Reason::Throttled), None),
-        End::Held(reason, message) => (TargetState::Failed, Some(*reason), Some(message.clone())),
+        End::Held(reason, message) | End::Stuck(_, reason, message) => {
+            (TargetState::Failed, Some(*reason), Some(message.clone()))
+        }
         End::Denied(denial) => (TargetState::Denied, Some(denial.leading()), None),
         End::Revoking(..) => (TargetState::Pending, Some(Reason::RevocationPending), None),
         End::Retained(denial) => (TargetState::Retained, Some(denial.leading()), None),

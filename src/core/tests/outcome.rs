@@ -26,7 +26,7 @@ fn denial(reasons: &[Reason]) -> Denial {
 
 fn outcome(request: &Request, place: &str, end: End) -> Outcome {
     let granted_by = match end {
-        End::Denied(_) | End::Revoking(..) | End::Retained(_) => vec![],
+        End::Denied(_) | End::Revoking(..) | End::Retained(_) | End::Stuck(..) => vec![],
         _ => vec![PolicyName::admitted("all"); request.mappings.len()],
     };
     let written = matches!(end, End::Synced).then(now);
@@ -52,6 +52,16 @@ fn of(ends: Vec<End>) -> SecretsDistributionStatus {
     let outcomes: Vec<_> =
         ends.into_iter().enumerate().map(|(i, end)| outcome(&request, &format!("ns-{i}"), end)).collect();
     status(&request, &outcomes, &Default::default(), now())
+}
+
+#[test]
+fn a_revocation_that_is_stuck_is_a_refusal_and_says_what_is_in_the_way() {
+    let end = End::Stuck(denial(&[Reason::SourceNotPermitted]), Reason::ApiError, "cannot be deleted".into());
+    let status = of(vec![end]);
+    let refused = ("False", "SourceNotPermitted");
+    assert_eq!(conditions(&status), [refused, ("False", "ApiError"), refused]);
+    assert_eq!(status.targets[0].state, TargetState::Failed);
+    assert_eq!(status.decisions[0].result, DecisionResult::Refused);
 }
 
 /// As it comes back from the API server: times are whole seconds there.
