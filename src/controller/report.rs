@@ -116,9 +116,9 @@ impl Reports {
         let resource = ApiResource::erase::<SecretsDistribution>(&());
         let api = Api::namespaced_with(self.client.clone(), key.namespace.as_str(), &resource);
         // The watch may show it before the answer is here: then it is not somebody else's.
-        self.expect(key, &status);
+        let expected = self.expect(key, &status);
         let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await;
-        let written = written.inspect_err(|_| self.expect(key, &previous))?;
+        let written = written.inspect_err(|_| self.take_back(key, expected, &previous))?;
         let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
         let reasons: Vec<_> = status.conditions.iter().map(|condition| condition.reason.as_str()).collect();
         tracing::debug!(request = %key, ?reasons, "status written");
@@ -127,9 +127,19 @@ impl Reports {
         Ok(news)
     }
 
-    fn expect(&self, key: &RequestKey, status: &SecretsDistributionStatus) {
-        if let Some(known) = self.known().get_mut(key) {
-            known.status = status.clone();
+    /// A write begins. Answers with the version that it is about.
+    fn expect(&self, key: &RequestKey, status: &SecretsDistributionStatus) -> Option<u64> {
+        let mut all = self.known();
+        let known = all.get_mut(key)?;
+        known.status = status.clone();
+        Some(known.version)
+    }
+
+    /// It failed, or only its answer was lost. What the watch has shown since then holds: it may be the write itself,
+    /// and to think that it did not come about would leave it standing for good.
+    fn take_back(&self, key: &RequestKey, expected: Option<u64>, previous: &SecretsDistributionStatus) {
+        if let Some(known) = self.known().get_mut(key).filter(|known| Some(known.version) == expected) {
+            known.status = previous.clone();
         }
     }
 
@@ -199,20 +209,30 @@ mod tests {
     use crate::core::name::{NamespaceName, SecretName};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-    #[tokio::test]
-    async fn a_status_of_somebody_else_is_told_from_the_own_and_from_an_older_one() {
+    fn reports() -> (Reports, RequestKey) {
         let key = RequestKey { namespace: NamespaceName::parse("ns").unwrap(), name: SecretName::parse("r").unwrap() };
-        let status = |name: &str| SecretsDistributionStatus {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        (Reports::new(Client::try_from(config).unwrap(), Duration::from_secs(1)), key)
+    }
+
+    fn status(name: &str) -> SecretsDistributionStatus {
+        SecretsDistributionStatus {
             secret_name: Some(name.into()),
             last_sync_time: Some(Time(jiff::Timestamp::now())),
             ..Default::default()
-        };
+        }
+    }
+
+    fn seen(version: u64, status: SecretsDistributionStatus) -> Known {
+        Known { uid: "u".into(), version, status }
+    }
+
+    #[tokio::test]
+    async fn a_status_of_somebody_else_is_told_from_the_own_and_from_an_older_one() {
         let read = |status: &SecretsDistributionStatus| {
             serde_json::from_value::<SecretsDistributionStatus>(serde_json::to_value(status).unwrap()).unwrap()
         };
-        let seen = |version, status| Known { uid: "u".into(), version, status };
-        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        let reports = Reports::new(Client::try_from(config).unwrap(), Duration::from_secs(1));
+        let (reports, key) = reports();
         let (first, own, foreign) = (status("first"), status("own"), status("foreign"));
         assert!(!reports.seen(&key, seen(1, first.clone())), "nothing was known");
         reports.expect(&key, &own);
@@ -221,6 +241,20 @@ mod tests {
         assert!(!reports.seen(&key, seen(2, first)), "an older one");
         assert!(reports.seen(&key, seen(4, foreign.clone())), "somebody else's");
         assert_eq!(reports.previous(&key), foreign);
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_answer_is_lost_is_what_the_watch_shows_of_it() {
+        let (reports, key) = reports();
+        let (first, own) = (status("first"), status("own"));
+        reports.seen(&key, seen(1, first.clone()));
+        let expected = reports.expect(&key, &own);
+        reports.take_back(&key, expected, &first);
+        assert_eq!(reports.previous(&key), first, "nothing shows that it came about");
+        let expected = reports.expect(&key, &own);
+        reports.seen(&key, seen(2, own.clone()));
+        reports.take_back(&key, expected, &first);
+        assert_eq!(reports.previous(&key), own, "it came about before its answer was lost");
     }
 
     #[test]
