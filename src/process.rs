@@ -17,13 +17,14 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use tower::{Layer, service_fn};
 
 use crate::{
     admin::{self, Gates},
     controller,
     lease::{self, Candidate, Identity, Leadership},
     settings::Settings,
-    telemetry,
+    telemetry::{self, Metrics},
 };
 
 /// How long what is in hand may take to finish after a signal; the process leaves within 5 s.
@@ -102,12 +103,13 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     let config = config(&settings, &identity).await?;
     let unusable = |error| Error::BadCluster(Box::new(error));
     let (gates, leadership) = (Gates::of_the_operator(), Leadership::default());
-    let client = lease::gate::client(config.clone(), &leadership).map_err(unusable)?;
-    let unguarded = Client::try_from(config).map_err(unusable)?;
+    let metrics = Metrics::new(settings.metrics_namespace_label);
+    let client = counted(lease::gate::client(config.clone(), &leadership).map_err(unusable)?, &metrics);
+    let unguarded = counted(Client::try_from(config).map_err(unusable)?, &metrics);
     let listener = admin::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
 
     let mut parts = JoinSet::new();
-    let server = admin::serve(listener, gates.clone(), shutdown.clone());
+    let server = admin::serve(listener, gates.clone(), metrics.clone(), shutdown.clone());
     parts.spawn(async { server.await.map_err(|error| Error::System("the admin server failed", error)) });
     let candidate = Candidate::new(
         unguarded,
@@ -119,7 +121,7 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     );
     let idle = CancellationToken::new();
     parts.spawn(candidate.run(idle.clone()).map(Ok));
-    let controller = controller::run(client, settings, gates, leadership, shutdown.clone());
+    let controller = controller::run(client, settings, gates, leadership, metrics, shutdown.clone());
     parts.spawn(async {
         // Whatever ends the controller: only then may another replica write.
         let _idle = idle.drop_guard();
@@ -127,6 +129,16 @@ async fn operate(settings: Settings) -> Result<(), Error> {
         Ok(())
     });
     supervise(parts, shutdown, GRACE).await
+}
+
+/// The client, with every call counted.
+fn counted(client: Client, metrics: &Metrics) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let send = service_fn(move |request| {
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    Client::new(metrics.api_calls().layer(send), namespace)
 }
 
 /// Waits for the signal, or for a part that ends before it; then lets every part finish what it has in hand.

@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("limits", &["api", "core"]),
     ("telemetry", &["api", "core"]),
     ("rbac", &["api"]),
-    ("admin", &["api", "core"]),
+    ("admin", &["api", "core", "telemetry"]),
     ("error", &[]),
     ("lease", &["api", "admin", "error"]),
     ("settings", &["api", "core", "telemetry", "lease"]),

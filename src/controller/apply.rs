@@ -18,6 +18,7 @@ use crate::{
     },
     error::ApiFailure,
     limits::Urgency,
+    telemetry::metrics::Operation,
 };
 
 /// How often a write is tried again at once because the Secret changed under it.
@@ -71,6 +72,7 @@ impl Context {
             return Ok(Written::Throttled(wait));
         }
         let created = self.secrets.create(rendered).await?;
+        self.metrics.wrote(&rendered.permit().target().namespace, Operation::Create);
         self.remember(rendered, created);
         Ok(Written::Done(None))
     }
@@ -130,6 +132,7 @@ impl Context {
             Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field, paid).await,
             other => other?,
         };
+        self.metrics.wrote(&target.namespace, Operation::Change);
         if !rendered.is_held(&changed) {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
@@ -153,6 +156,7 @@ impl Context {
         match (field, ours) {
             ("type", true) => {
                 self.secrets.delete(&target, observed).await?;
+                self.metrics.wrote(&target.namespace, Operation::Delete);
                 self.create(rendered, paid).await
             }
             ("type", false) => Ok(Written::Conflict(format!(
@@ -181,11 +185,13 @@ impl Context {
             Revoking::Retain | Revoking::Wait { .. } => Ok(None),
             Revoking::Mark { until } => {
                 let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await?;
+                self.metrics.wrote(&target.namespace, Operation::Mark);
                 self.world_mut().secrets.apply(target, marked);
                 Ok(Some(Note::revoking(target, &observed.uid, until)))
             }
             Revoking::Delete => {
                 self.remove(target, observed).await?;
+                self.metrics.revoked(&target.namespace);
                 Ok(Some(Note::revoked(target, &observed.uid)))
             }
         }
@@ -205,6 +211,7 @@ impl Context {
 
     async fn remove(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
         self.secrets.delete(target, observed).await?;
+        self.metrics.wrote(&target.namespace, Operation::Delete);
         self.world_mut().secrets.delete(target);
         tracing::info!(secret = %target, "secret deleted");
         Ok(())
