@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::proxy::Proxy;
 use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, loopback};
 
 /// How long a change may take to show. Generous: what is tested is that it comes about, not how fast.
@@ -88,6 +89,14 @@ impl Site {
         let sources = Sources::new(cluster.mount()?)?;
         let config = OperatorConfig::new(sources.mount.path());
         Ok(Self { cluster, sources, config, operator: Mutex::default() })
+    }
+
+    /// All of it but the operator, which will reach the API server only through the proxy.
+    pub async fn behind_proxy() -> Result<(Self, Proxy)> {
+        let site = Self::prepare().await?;
+        let proxy = Proxy::start(&site.cluster).await?;
+        let kubeconfig = Some(proxy.kubeconfig());
+        Ok((site.configured(|config| OperatorConfig { kubeconfig, ..config }), proxy))
     }
 
     /// With other settings of the operator, from its next start on.
