@@ -184,7 +184,11 @@ async fn the_series_of_a_namespace_go_with_it_and_a_name_alone_makes_none() -> R
     tenant.until_ready("r").await?;
     tenant.request("elsewhere", asks("Always", json!({ "namespaces": ["no-such-namespace"] }))).await?;
     tenant.until_condition("elsewhere", "Ready", "False", "NoPolicyForNamespace").await?;
-    let has = |scrape: &Scrape, name: &str| scrape.all().any(|sample| sample.labels.values().any(|v| v == name));
+    let found = |scrape: &Scrape, name: &str| -> Vec<_> {
+        let of_it = scrape.all().filter(|sample| sample.labels.values().any(|value| value == name));
+        of_it.map(|sample| format!("{sample:?}")).collect()
+    };
+    let has = |scrape: &Scrape, name: &str| !found(scrape, name).is_empty();
     assert!(has(&site.scrape().await?, &tenant.namespace));
     assert!(!has(&site.scrape().await?, "no-such-namespace"));
 
@@ -192,7 +196,8 @@ async fn the_series_of_a_namespace_go_with_it_and_a_name_alone_makes_none() -> R
     tenant.until_namespace_gone().await?;
     eventually(SOON, "its series are gone", async || {
         let scrape = site.scrape().await?;
-        ensure!(!has(&scrape, &tenant.namespace), "{:?}", scrape.all().find(|s| s.labels.contains_key("namespace")));
+        let left = found(&scrape, &tenant.namespace);
+        ensure!(left.is_empty(), "{left:#?}");
         Ok(())
     })
     .await?;
