@@ -8,6 +8,7 @@
 //! | [`api`] | the two kinds, conditions, reasons, labels and annotations |
 //! | [`core`] | pure: parsing, the policy decision, rendering, ownership, outcome and status |
 //! | [`rbac`] | who may do what, as typed roles: the source of `rbac/` |
+//! | [`admission`] | what the API server refuses whatever RBAC gives: the source of `deploy/admission/` |
 //! | [`settings`] | flags and environment, checked at start |
 //! | [`telemetry`] | logs, with what could show a Secret filtered out; metrics |
 //! | [`admin`] | `/livez`, `/readyz` and the gates of readiness, `/metrics` |
@@ -21,6 +22,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod admin;
+pub mod admission;
 pub mod api;
 pub mod client;
 pub mod controller;

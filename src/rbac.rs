@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::{
+        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
         coordination::v1::Lease,
         core::v1::{Namespace, ServiceAccount},
         rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject},
@@ -21,7 +22,7 @@ use crate::api::names::{self, GROUP, TENANT_CLUSTER_ROLE};
 /// Name of the operator's namespace, ServiceAccount and roles where nobody chooses another.
 pub const OPERATOR: &str = env!("CARGO_PKG_NAME");
 
-const REQUESTS: &str = "secretsdistributions";
+pub(crate) const REQUESTS: &str = "secretsdistributions";
 const POLICIES: &str = "distributionpolicies";
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
@@ -131,6 +132,8 @@ pub enum Object {
     Role(Role),
     RoleBinding(RoleBinding),
     Lease(Lease),
+    ValidatingAdmissionPolicy(ValidatingAdmissionPolicy),
+    ValidatingAdmissionPolicyBinding(ValidatingAdmissionPolicyBinding),
 }
 
 /// An object and what to say about it, first as a whole, then to each rule of a role.
@@ -314,7 +317,7 @@ fn policy_rules(rules: &[Rule]) -> Vec<PolicyRule> {
     rules.iter().map(|rule| rule.to_policy_rule()).collect()
 }
 
-fn named(name: &str) -> ObjectMeta {
+pub(crate) fn named(name: &str) -> ObjectMeta {
     let labels = BTreeMap::from([("app.kubernetes.io/name".to_string(), OPERATOR.to_string())]);
     ObjectMeta { name: Some(name.into()), labels: Some(labels), ..ObjectMeta::default() }
 }

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("limits", &["api", "core"]),
     ("telemetry", &["api", "core"]),
     ("rbac", &["api"]),
+    ("admission", &["api", "core", "rbac"]),
     ("admin", &["api", "core", "telemetry"]),
     ("error", &[]),
     ("client", &["telemetry"]),

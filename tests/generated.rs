@@ -1,4 +1,4 @@
-//! The files in `crds/` and `rbac/` are generated from the code: this test compares them, `BLESS=1` rewrites them.
+//! The files in `crds/`, `rbac/` and `deploy/admission/` are generated from the code: this test compares them, `BLESS=1` rewrites them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{fs, path::Path};
@@ -6,6 +6,7 @@ use std::{fs, path::Path};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use secrets_distributor::{
+    admission::{self, Fenced},
     api::{DistributionPolicy, SecretsDistribution, names},
     rbac::{self, Document, Manifest},
 };
@@ -25,7 +26,10 @@ fn crds() -> [(&'static str, CustomResourceDefinition); 2] {
 fn the_files_are_those_of_the_code() {
     let crds = crds().map(|(file, crd)| (file.to_string(), format!("{HEADER}{}", yaml(&folded(&crd)))));
     let rbac = rbac::manifests().into_iter().map(|manifest| (format!("rbac/{}", manifest.file), render(&manifest)));
-    let stale: Vec<_> = crds.into_iter().chain(rbac).filter(|(file, text)| !is_current(file, text)).collect();
+    let admission = admission::manifests(Fenced::default()).into_iter();
+    let admission = admission.map(|manifest| (format!("deploy/admission/{}", manifest.file), render(&manifest)));
+    let stale: Vec<_> =
+        crds.into_iter().chain(rbac).chain(admission).filter(|(file, text)| !is_current(file, text)).collect();
     let files: Vec<_> = stale.iter().map(|(file, _)| file).collect();
     assert!(stale.is_empty(), "not what the code says: {files:?}; run: BLESS=1 cargo test --test generated");
 }

@@ -135,13 +135,16 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Installs what a platform team installs: `crds/`, and `rbac/` without the delegation, which
-    /// belongs to each namespace.
+    /// Installs what a platform team installs: [`INSTALLED`].
     pub async fn install(&self) -> Result<()> {
-        self.apply_path(&repository().join("crds")).await?;
+        let [crds, others @ ..] = INSTALLED;
+        self.apply_path(&repository().join(crds)).await?;
         let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
         self.kubectl(established).succeed().await?;
-        self.apply_path(&repository().join("rbac")).await
+        for folder in others {
+            self.apply_path(&repository().join(folder)).await?;
+        }
+        Ok(())
     }
 
     /// Delegates the Secrets of a namespace to the operator, as the admin of the namespace does.
@@ -170,6 +173,10 @@ impl ControlPlane {
         created.metadata.name.context("a namespace without a name")
     }
 }
+
+/// The folders of what a platform team installs, the kinds first. A delegation is in none of them: it belongs to its
+/// namespace.
+pub(crate) const INSTALLED: [&str; 3] = ["crds", "rbac", "deploy/admission"];
 
 /// The folder of the sources that this was built from.
 pub(crate) fn repository() -> &'static Path {

@@ -31,7 +31,7 @@ pub mod state;
 pub mod supervisor;
 mod workdir;
 
-pub(crate) use control_plane::repository;
+pub(crate) use control_plane::{INSTALLED, repository};
 
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use control_plane::ControlPlane;

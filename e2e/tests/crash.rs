@@ -50,7 +50,9 @@ impl<'a> Scene<'a> {
         scene.grant_own(&narrow, json!({})).await?;
         scene.grant_own(&grace, json!({ "revocation": { "action": "Delete", "gracePeriod": "1s" } })).await?;
         scene.a.foreign_secret("bystander", &[("k", b"somebody's")]).await?;
-        scene.a.foreign_secret("adopted", &[("k", b"somebody's"), ("other", b"x")]).await?;
+        let offered = json!({ "annotations": { "xlscsde.nhs.uk/adoption": "allowed" } });
+        let data = json!({ "k": "somebody's", "other": "x" });
+        scene.a.create_secret("adopted", json!({ "metadata": offered, "stringData": data })).await?;
         Ok(scene)
     }
 

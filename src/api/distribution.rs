@@ -90,7 +90,7 @@ pub struct SecretsDistributionSpec {
     pub deletion_policy: DeletionPolicy,
 
     /// Take over a Secret of that name that exists already and belongs to nobody. The policy must
-    /// allow it too.
+    /// allow it too, and the Secret be offered by its annotation xlscsde.nhs.uk/adoption: allowed.
     #[serde(default)]
     pub adopt: bool,
 

@@ -67,9 +67,19 @@ marks! {
     /// On a Secret: what happens to it when its request is deleted, `Delete` or `Retain`.
     Annotation DELETION_POLICY = "xlscsde.nhs.uk/deletion-policy";
 
+    /// On somebody else's Secret: `allowed` offers it to a request that says `adopt: true`, if a policy allows that.
+    Annotation ADOPTION = "xlscsde.nhs.uk/adoption";
+
+    /// On kube-system, kube-public, kube-node-lease or the operator's own namespace: `allowed` opens it for Secrets
+    /// that a policy grants by the namespace's literal name. The admission policy of the operator refuses them without.
+    Label DISTRIBUTION = "xlscsde.nhs.uk/distribution";
+
     /// On a request, for people: what the Secret is for. Shown as the wide column Usage.
     Annotation SECRET_USAGE = "xlscsde.nhs.uk/secretUsage";
 }
+
+/// Value of [`ADOPTION`] and of [`DISTRIBUTION`].
+pub const ALLOWED: &str = "allowed";
 
 /// Label of a namespace: its name. The only one that the API server itself guarantees.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Context, events::Note};
 use crate::{
-    api::conditions::Reason,
+    api::{conditions::Reason, names},
     core::{
         decide::Permit,
         index::{Delegation, SecretState},
@@ -230,6 +230,13 @@ impl Context {
             ApiFailure::Terminating => {
                 (Reason::NamespaceTerminating, format!("namespace {} is being deleted", target.namespace))
             }
+            ApiFailure::Refused if self.world().is_excluded(&target.namespace) => {
+                let (label, value) = (names::DISTRIBUTION, names::ALLOWED);
+                let told = format!(
+                    "Secret {target} cannot be written: {failure}; such a namespace needs the label {label}={value}; retried"
+                );
+                (Reason::WriteRefused, told)
+            }
             ApiFailure::QuotaExceeded | ApiFailure::Refused | ApiFailure::Invalid(_) => {
                 (Reason::WriteRefused, format!("Secret {target} cannot be written: {failure}; retried"))
             }
@@ -243,7 +250,7 @@ impl Context {
         format!(
             "namespace {namespace} has not delegated its Secrets to the operator; an admin of it runs: \
              kubectl create rolebinding secrets-distributor --namespace={namespace} --clusterrole={} --serviceaccount={}",
-            crate::api::names::TENANT_CLUSTER_ROLE,
+            names::TENANT_CLUSTER_ROLE,
             self.service_account
         )
     }

@@ -94,6 +94,11 @@ impl Observed {
         Some(RequestKey { namespace: NamespaceName::parse(namespace).ok()?, name: SecretName::parse(name).ok()? })
     }
 
+    /// Whether its people offer it to a request.
+    pub fn is_offered(&self) -> bool {
+        self.annotations.get(names::ADOPTION).is_some_and(|value| value == names::ALLOWED)
+    }
+
     /// Whether it belongs to the request with this UID: by owner reference, or by label and record.
     pub fn belongs_to(&self, uid: &Uid, key: &RequestKey, at: &Target) -> bool {
         let referenced = at.namespace == key.namespace && self.owners.iter().any(|owner| owner.uid == uid.as_str());

@@ -23,7 +23,8 @@ pub enum Ownership {
     Inherited,
     /// Made by the first operator.
     Original,
-    /// Nobody's; request and policy allow the takeover.
+    /// Nobody's, or left behind by a request that is gone; request and policy allow the takeover, and so does the
+    /// Secret itself if the operator has not written it.
     Adopted,
     /// Not ours to touch.
     Foreign(Foreign),
@@ -40,25 +41,34 @@ pub enum Foreign {
     LeftBehind,
     /// It has our label and not the record that goes with it: a copy, or a forgery.
     Unrecorded,
-    /// Nobody owns it; the request does not ask for adoption, or no policy allows it.
+    /// Nobody owns it; it is not offered, the request does not ask for adoption, or no policy allows it.
     Unowned,
 }
 
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Deleting => "is being deleted, and a finalizer holds it; it will be written once it is gone",
-            Self::Owned => "belongs to another object (see its ownerReferences); choose another spec.name or delete it",
+        const ADOPT: &str = "set spec.adopt: true if a policy allows adoption";
+        let offer = format_args!("annotate it with {}={} and {ADOPT}", names::ADOPTION, names::ALLOWED);
+        match self {
+            Self::Deleting => {
+                f.write_str("is being deleted, and a finalizer holds it; it will be written once it is gone")
+            }
+            Self::Owned => f.write_str(
+                "belongs to another object (see its ownerReferences); choose another spec.name or delete it",
+            ),
             Self::LeftBehind => {
-                "was left behind by a request that does not exist any more; delete it, or set spec.adopt: true if a policy allows adoption"
+                write!(f, "was left behind by a request that does not exist any more; delete it, or {ADOPT}")
             }
-            Self::Unrecorded => {
-                "carries this operator's label, but no record that it was written here; delete it, choose another spec.name, or set spec.adopt: true if a policy allows adoption"
-            }
-            Self::Unowned => {
-                "exists already and was not written by this operator; delete it, choose another spec.name, or set spec.adopt: true if a policy allows adoption"
-            }
-        })
+            Self::Unrecorded => write!(
+                f,
+                "carries this operator's label, but no record that it was written here; delete it, choose another \
+                 spec.name, or {offer}"
+            ),
+            Self::Unowned => write!(
+                f,
+                "exists already and was not written by this operator; delete it, choose another spec.name, or {offer}"
+            ),
+        }
     }
 }
 
@@ -87,14 +97,12 @@ pub fn ownership(
     if observed.owner().is_none() && observed.annotations.get(names::MANAGED_BY_ANNOTATION) == Some(&seal.managed_by) {
         return Ownership::Original;
     }
-    if permit.allows_adoption() {
-        return Ownership::Adopted;
-    }
-    Ownership::Foreign(match (recorded, observed.owner()) {
-        (Some(_), _) => Foreign::LeftBehind,
-        (None, Some(_)) => Foreign::Unrecorded,
-        (None, None) => Foreign::Unowned,
-    })
+    let (why, offered) = match (recorded, observed.owner()) {
+        (Some(_), _) => (Foreign::LeftBehind, true),
+        (None, Some(_)) => (Foreign::Unrecorded, observed.is_offered()),
+        (None, None) => (Foreign::Unowned, observed.is_offered()),
+    };
+    if offered && permit.allows_adoption() { Ownership::Adopted } else { Ownership::Foreign(why) }
 }
 
 /// What to do at the target of a rendered Secret.

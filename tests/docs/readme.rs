@@ -14,7 +14,7 @@ use secrets_distributor::{
 use super::{read, root};
 
 /// Kinds that the README names in the form of a reason.
-const KINDS: [&str; 3] = ["SecretsDistribution", "DistributionPolicy", "RoleBinding"];
+const KINDS: [&str; 4] = ["SecretsDistribution", "DistributionPolicy", "RoleBinding", "ValidatingAdmissionPolicy"];
 
 /// A fenced block: the words after the fence, and its text without the indentation of the fence.
 struct Block {

@@ -63,9 +63,9 @@ async fn exists<K: DeserializeOwned + Clone + Debug>(api: &Api<K>, name: &str) -
     }
 }
 
-/// The objects of `crds/` and `rbac/` that the cluster does not have.
+/// What is to be installed and the cluster does not have.
 async fn what_is_missing(cluster: &ControlPlane) -> Result<Vec<String>> {
-    let folders = ["crds", "rbac"].map(|folder| crate::repository().join(folder));
+    let folders = crate::INSTALLED.map(|folder| crate::repository().join(folder));
     let names = async |verb: &[&str]| -> Result<BTreeSet<String>> {
         let mut call = cluster.kubectl(verb).args(["-o", "name"]);
         for folder in &folders {

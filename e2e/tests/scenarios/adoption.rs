@@ -1,4 +1,4 @@
-//! Taking over a Secret that exists: only if both sides want it, and without a change that is not needed.
+//! Taking over a Secret that exists: only if all sides want it, and without a change that is not needed.
 
 use anyhow::Result;
 use e2e::asks;
@@ -6,18 +6,27 @@ use e2e::site::{Site, Tenant, version};
 use serde_json::{Value, json};
 
 const MANAGED_BY: &str = "xlscsde.nhs.uk/managedBy";
+const ADOPTION: &str = "xlscsde.nhs.uk/adoption";
 
 #[tokio::test]
-async fn adoption_needs_the_request_and_the_policy() -> Result<()> {
+async fn adoption_needs_the_secret_the_request_and_the_policy() -> Result<()> {
     let site = Site::shared().await?;
     let unwilling = site.tenant_with("AdoptUnwilling", b"ours").await?;
     let unasked = site.tenant_with("AdoptUnasked", b"ours").await?;
+    let unoffered = site.tenant_with("AdoptUnoffered", b"ours").await?;
     allow_adoption(&unasked, "AdoptUnasked").await?;
-    for (tenant, source, adopt) in [(&unwilling, "AdoptUnwilling", true), (&unasked, "AdoptUnasked", false)] {
-        let secret = tenant.foreign_secret("r", &[("k", b"theirs")]).await?;
+    allow_adoption(&unoffered, "AdoptUnoffered").await?;
+    for (tenant, source, adopt, adoption) in [
+        (&unwilling, "AdoptUnwilling", true, "allowed"),
+        (&unasked, "AdoptUnasked", false, "allowed"),
+        (&unoffered, "AdoptUnoffered", true, "refused"),
+    ] {
+        let metadata = json!({ "annotations": { ADOPTION: adoption } });
+        let secret =
+            tenant.create_secret("r", json!({ "metadata": metadata, "stringData": { "k": "theirs" } })).await?;
         tenant.request("r", asks(source, json!({ "adopt": adopt }))).await?;
         let told = tenant.until_condition("r", "Synced", "False", "TargetConflict").await?;
-        assert!(told.contains("adopt"), "{told}");
+        assert!(told.contains("spec.adopt: true") && told.contains("xlscsde.nhs.uk/adoption=allowed"), "{told}");
         tenant.assert_untouched(&secret).await?;
     }
     // Each says what is missing, and giving it is enough.
@@ -25,6 +34,8 @@ async fn adoption_needs_the_request_and_the_policy() -> Result<()> {
     unasked.until_content("r", "k", b"ours").await?;
     allow_adoption(&unwilling, "AdoptUnwilling").await?;
     unwilling.until_content("r", "k", b"ours").await?;
+    unoffered.patch_secret("r", json!({ "metadata": { "annotations": { ADOPTION: "allowed" } } })).await?;
+    unoffered.until_content("r", "k", b"ours").await?;
     Ok(())
 }
 
@@ -33,7 +44,7 @@ async fn an_adopted_secret_keeps_what_others_put_on_it_and_is_kept_as_it_shall_b
     let site = Site::shared().await?;
     let tenant = site.tenant_with("AdoptedSource", b"ours").await?;
     allow_adoption(&tenant, "AdoptedSource").await?;
-    let metadata = json!({ "labels": { "team": "a" }, "annotations": { "note": "theirs" } });
+    let metadata = json!({ "labels": { "team": "a" }, "annotations": { "note": "theirs", ADOPTION: "allowed" } });
     let object = json!({ "metadata": metadata, "stringData": { "k": "theirs", "extra": "x" } });
     let before = tenant.create_secret("r", object).await?;
     tenant.request("r", asks("AdoptedSource", json!({ "adopt": true }))).await?;
@@ -56,7 +67,8 @@ async fn identical_content_is_adopted_without_a_change_of_a_byte() -> Result<()>
     let site = Site::shared().await?;
     let tenant = site.tenant_with("IdenticalSource", b"the same").await?;
     allow_adoption(&tenant, "IdenticalSource").await?;
-    let before = tenant.create_secret("r", json!({ "stringData": { "k": "the same" } })).await?;
+    let offered = json!({ "annotations": { ADOPTION: "allowed" } });
+    let before = tenant.create_secret("r", json!({ "metadata": offered, "stringData": { "k": "the same" } })).await?;
     let mark = site.mark().await?;
     tenant.request("r", asks("IdenticalSource", json!({ "adopt": true }))).await?;
     tenant.until_ready("r").await?;
@@ -100,7 +112,8 @@ async fn a_secret_of_another_type_is_not_adopted() -> Result<()> {
     let site = Site::shared().await?;
     let tenant = site.tenant_with("AdoptTyped", b"the same").await?;
     allow_adoption(&tenant, "AdoptTyped").await?;
-    let object = json!({ "type": "example.org/theirs", "stringData": { "k": "the same" } });
+    let offered = json!({ "annotations": { ADOPTION: "allowed" } });
+    let object = json!({ "type": "example.org/theirs", "metadata": offered, "stringData": { "k": "the same" } });
     let secret = tenant.create_secret("r", object).await?;
     tenant.request("r", asks("AdoptTyped", json!({ "adopt": true }))).await?;
     let told = tenant.until_condition("r", "Synced", "False", "TargetConflict").await?;

@@ -216,10 +216,14 @@ async fn a_system_namespace_must_be_named_literally() -> Result<()> {
     home.change("r", json!({ "namespaces": ["kube-system"] })).await?;
     home.until_condition("r", "Synced", "False", "NotDelegated").await?;
     system.delegate().await?;
+    let told = home.until_condition("r", "Synced", "False", "WriteRefused").await?;
+    assert!(told.contains("label") && told.contains("xlscsde.nhs.uk/distribution=allowed"), "{told}");
+    system.label(json!({ "xlscsde.nhs.uk/distribution": "allowed" })).await?;
     system.until_content(&name, "k", b"content").await?;
     home.until_ready("r").await?;
     home.delete_request("r").await?;
     system.until_gone(&name).await?;
+    system.label(json!({ "xlscsde.nhs.uk/distribution": null })).await?;
     let binding = ["delete", "rolebinding", "secrets-distributor", "--namespace", "kube-system"];
     site.cluster.kubectl(binding).succeed().await?;
     Ok(())

@@ -140,7 +140,8 @@ async fn an_immutable_secret_is_told_and_not_fought() -> Result<()> {
     let site = Site::shared().await?;
     let tenant = site.tenant_with("ImmutableSource", b"one").await?;
     allow_adoption(&tenant, "ImmutableSource").await?;
-    let object = json!({ "immutable": true, "stringData": { "k": "theirs" } });
+    let offered = json!({ "annotations": { "xlscsde.nhs.uk/adoption": "allowed" } });
+    let object = json!({ "immutable": true, "metadata": offered, "stringData": { "k": "theirs" } });
     let foreign = tenant.create_secret("foreign", object).await?;
     tenant.request("foreign", asks("ImmutableSource", json!({ "adopt": true }))).await?;
     tenant.request("ours", asks("ImmutableSource", json!({}))).await?;

@@ -127,11 +127,20 @@ fn the_mark_of_the_first_operator() {
     assert_eq!(step(&ours(), ours_of_a_dead_request), refused(Foreign::Unrecorded), "ours carry the mark, too");
 }
 
+/// One that the operator has written itself is nobody's to offer.
 #[test]
-fn an_adoption_needs_the_request_and_the_policy() {
+fn an_adoption_needs_the_secret_the_request_and_the_policy() {
+    let offering = |how: &str| json!({ "annotations": { names::ADOPTION: how } });
+    for (stranger, why) in [(json!({ "uid": "s" }), Foreign::Unowned), (labelled("uid-of-nobody"), Foreign::Unrecorded)]
+    {
+        for how in ["", "true", "Allowed"] {
+            let stranger = with(stranger.clone(), offering(how));
+            assert_eq!(step(&adopting(true), stranger), refused(why), "not offered: {how:?}");
+        }
+    }
     let strangers = [
-        (json!({ "uid": "s" }), Foreign::Unowned),
-        (labelled("uid-of-nobody"), Foreign::Unrecorded),
+        (with(json!({ "uid": "s" }), offering(names::ALLOWED)), Foreign::Unowned),
+        (with(labelled("uid-of-nobody"), offering(names::ALLOWED)), Foreign::Unrecorded),
         (recorded("uid-of-the-dead", "team-b/dead", "team-a/db"), Foreign::LeftBehind),
     ];
     let granted_but_not_asked =
