@@ -17,12 +17,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("source", &["api", "core"]),
     ("limits", &["api", "core"]),
     ("telemetry", &["api", "core"]),
-    ("rbac", &["api"]),
+    ("access", &["api"]),
+    ("rbac", &["api", "access"]),
     ("admin", &["api", "core"]),
     ("error", &[]),
     ("lease", &["api", "admin", "error"]),
-    ("settings", &["api", "core", "telemetry", "lease"]),
-    ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"]),
+    ("settings", &["api", "core", "access", "telemetry", "lease"]),
+    (
+        "controller",
+        &["api", "core", "access", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"],
+    ),
     ("process", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "lease", "settings", "controller"]),
 ];
 
