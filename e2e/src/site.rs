@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, loopback};
+use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, loopback, repository};
 
 /// How long a change may take to show. Generous: what is tested is that it comes about, not how fast.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -31,6 +31,8 @@ pub struct Site {
     // Dropped first: the API server waits for open watches when it stops.
     operator: Mutex<Option<Operator>>,
     config: OperatorConfig,
+    /// Folder of `rbac/` with the RoleBinding by which tenants delegate.
+    pub(crate) delegation: &'static str,
     /// The cluster.
     pub cluster: ControlPlane,
     /// The sources, as the kubelet mounts them.
@@ -86,7 +88,16 @@ impl Site {
         cluster.install().await?;
         let sources = Sources::new(cluster.mount()?)?;
         let config = OperatorConfig::new(sources.mount.path());
-        Ok(Self { cluster, sources, config, operator: Mutex::default() })
+        Ok(Self { cluster, sources, config, delegation: "delegation", operator: Mutex::default() })
+    }
+
+    /// The same, for an operator that may write Secrets and not read them.
+    pub async fn prepare_write_only(resync_interval: &str) -> Result<Self> {
+        let site = Self::prepare().await?;
+        site.cluster.apply_path(&repository().join("rbac/write-only")).await?;
+        let arguments = ["--secrets-access=writeOnly".to_owned(), format!("--resync-interval={resync_interval}")];
+        let configure = |config: OperatorConfig| arguments.iter().fold(config, |config, more| config.argument(more));
+        Ok(Self { delegation: "write-only/delegation", ..site }.configured(configure))
     }
 
     /// With other settings of the operator, from its next start on.
@@ -153,7 +164,7 @@ impl Site {
         .await
     }
 
-    fn operator(&self) -> MutexGuard<'_, Option<Operator>> {
+    pub(crate) fn operator(&self) -> MutexGuard<'_, Option<Operator>> {
         self.operator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -237,9 +248,9 @@ impl Tenant<'_> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Binds the tenant role to the operator in this namespace, as `rbac/delegation` does.
+    /// Binds the tenant role to the operator in this namespace.
     pub async fn delegate(&self) -> Result<()> {
-        self.site.cluster.delegate(&self.namespace).await
+        self.site.cluster.delegate_by(&self.namespace, self.site.delegation).await
     }
 
     /// Grants sources to this namespace, to any key; the policy has the namespace's name.
