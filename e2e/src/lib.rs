@@ -16,6 +16,7 @@ mod eventually;
 mod kubeconfig;
 mod kubectl;
 mod loopback;
+mod measure;
 mod mount;
 mod operator;
 mod process;
