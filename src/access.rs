@@ -45,3 +45,21 @@ impl SecretsAccess {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_read_as_it_is_written_and_has_names_of_its_own() {
+        let [watch, write_only] = SecretsAccess::ALL;
+        for access in SecretsAccess::ALL {
+            assert_eq!(SecretsAccess::parse(access.as_str()), Some(access));
+        }
+        for wrong in ["", "Watch", "writeonly", "write-only"] {
+            assert_eq!(SecretsAccess::parse(wrong), None);
+        }
+        assert_ne!(watch.cluster_role(), write_only.cluster_role());
+        assert_ne!(watch.role_binding(), write_only.role_binding());
+    }
+}
