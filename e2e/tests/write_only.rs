@@ -2,22 +2,28 @@
 //! and the audit log shows that it never asks for a Secret.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use e2e::{
     AuditEntries, Mark, Operator, asks, eventually,
     site::{SOON, Site, Tenant},
 };
-use k8s_openapi::api::{core::v1::Secret, rbac::v1::RoleBinding};
-use kube::{Api, api::DeleteParams};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret, rbac::v1::RoleBinding};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// What people are promised.
-const HEALED_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+const HEALED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A site whose operator looks at everything each second, and where its audit log begins.
 struct Swift {
@@ -225,6 +231,7 @@ async fn the_delegation_to_a_watching_operator_is_enough() -> Result<()> {
 #[tokio::test]
 async fn what_is_known_may_be_outdated_and_a_restart_finds_out_without_a_write() -> Result<()> {
     let site = Site::prepare_write_only("24h").await?;
+    let site = site.configured(|config| config.argument("--lease-duration=4s"));
     let start = site.mark().await?;
     site.start_operator().await?;
     site.sources.set(&[("Source", b"one"), ("Rotated", b"one")])?;
@@ -269,7 +276,21 @@ async fn what_is_known_may_be_outdated_and_a_restart_finds_out_without_a_write()
     for secret in &secrets {
         steady.assert_untouched(secret).await?;
     }
+    a_leader_that_returns_looks_anew(&site, &home).await?;
     assert_nothing_was_read(&site, start).await.map(drop)
+}
+
+/// While another replica leads, this one does not know what becomes of the Secrets.
+async fn a_leader_that_returns_looks_anew(site: &Site, home: &Tenant<'_>) -> Result<()> {
+    let leases: Api<Lease> = Api::namespaced(site.cluster.client().await?, Operator::NAMESPACE);
+    let holder = Patch::Merge(json!({ "spec": { "holderIdentity": "somebody" } }));
+    leases.patch("secrets-distributor", &PatchParams::default(), &holder).await?;
+    site.until_readyz(200, "leader: standby").await?;
+    home.patch_secret("edited", json!({ "stringData": { "k": "edited" } })).await?;
+    home.delete_secret("rotated").await?;
+    home.until_content("edited", "k", b"one").await?;
+    home.until_content("rotated", "k", b"two").await?;
+    Ok(())
 }
 
 /// A tenant with as many Secrets as they shall be, and these.
