@@ -18,12 +18,18 @@ mod kubectl;
 mod loopback;
 mod measure;
 mod mount;
+pub mod observer;
 mod operator;
 mod process;
 mod progress;
+pub mod proxy;
+mod random;
+mod second_server;
 pub mod site;
+pub mod state;
 pub mod supervisor;
 mod workdir;
+mod write_only;
 
 pub(crate) use control_plane::repository;
 
@@ -34,3 +40,5 @@ pub use eventually::{Outcome, eventually};
 pub use kubectl::{Kubectl, KubectlOutput};
 pub use mount::{Mount, PlainFolder};
 pub use operator::{Exit, Operator, OperatorConfig};
+pub use random::seeded;
+pub use second_server::SecondApiServer;

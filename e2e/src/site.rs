@@ -21,7 +21,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, loopback, repository};
+use crate::proxy::Proxy;
+use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, loopback};
 
 /// How long a change may take to show. Generous: what is tested is that it comes about, not how fast.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -91,13 +92,12 @@ impl Site {
         Ok(Self { cluster, sources, config, delegation: "delegation", operator: Mutex::default() })
     }
 
-    /// The same, for an operator that may write Secrets and not read them.
-    pub async fn prepare_write_only(resync_interval: &str) -> Result<Self> {
+    /// All of it but the operator, which will reach the API server only through the proxy.
+    pub async fn behind_proxy() -> Result<(Self, Proxy)> {
         let site = Self::prepare().await?;
-        site.cluster.apply_path(&repository().join("rbac/write-only")).await?;
-        let arguments = ["--secrets-access=writeOnly".to_owned(), format!("--resync-interval={resync_interval}")];
-        let configure = |config: OperatorConfig| arguments.iter().fold(config, |config, more| config.argument(more));
-        Ok(Self { delegation: "write-only/delegation", ..site }.configured(configure))
+        let proxy = Proxy::start(&site.cluster).await?;
+        let kubeconfig = Some(proxy.kubeconfig());
+        Ok((site.configured(|config| OperatorConfig { kubeconfig, ..config }), proxy))
     }
 
     /// With other settings of the operator, from its next start on.

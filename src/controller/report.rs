@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     events::{Note, news},
+    parse::version_of,
     recorder::{self, Recorder},
 };
 use crate::{
@@ -128,11 +129,11 @@ impl Reports {
         let expected = self.expect(key, &status);
         let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await;
         let written = written.inspect_err(|_| self.take_back(key, expected, &previous))?;
-        let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
+        let version = version_of(&written.metadata);
         let reasons: Vec<_> = status.conditions.iter().map(|condition| condition.reason.as_str()).collect();
         tracing::debug!(request = %key, ?reasons, "status written");
         let news = news(&previous, &status);
-        self.wrote(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
+        self.wrote(key, Known { uid: uid.to_string(), version, status });
         Ok(news)
     }
 

@@ -205,13 +205,18 @@ impl Intake<DynamicObject> for Policies {
         let name = PolicyName::admitted(&object.name_any());
         self.listed.insert(name.clone());
         let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
-        context.policy_reports.seen(&name, &object.metadata, status);
         let compiled = parse::policy(&object).map(Arc::new);
-        context.world_mut().apply_policy(name, compiled)
+        let touched = context.world_mut().apply_policy(name.clone(), compiled);
+        // After the world: what was seen is what writes are decided by.
+        context.policy_reports.seen(&name, &object.metadata, status);
+        touched
     }
 
     fn delete(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
-        forget_policy(context, &PolicyName::admitted(&object.name_any()))
+        let name = PolicyName::admitted(&object.name_any());
+        let touched = context.world_mut().delete_policy(&name);
+        context.policy_reports.seen_gone(&name, &object.metadata);
+        touched
     }
 
     fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey> {
@@ -224,8 +229,9 @@ impl Intake<DynamicObject> for Policies {
 }
 
 fn forget_policy(context: &Context, name: &PolicyName) -> BTreeSet<RequestKey> {
+    let touched = context.world_mut().delete_policy(name);
     context.policy_reports.forget(name);
-    context.world_mut().delete_policy(name)
+    touched
 }
 
 /// Namespaces: their labels, and whether they are being deleted.
