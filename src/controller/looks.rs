@@ -6,7 +6,7 @@
 //!
 //! A look is a PATCH, which passes for the leader only. A standby knows of no Secret, and looks when it takes over.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::{
@@ -57,7 +57,7 @@ impl Looks {
         let _ = self.read.set(()); // It may be said more than once.
     }
 
-    /// Waits for a term, or for the next one.
+    /// The term that lasts, or the next one.
     async fn term(&self) -> CancellationToken {
         let mut terms = self.term.subscribe();
         let term = terms.wait_for(|term| term.as_ref().is_some_and(|term| !term.is_cancelled())).await;
@@ -106,7 +106,7 @@ async fn look_for_a_term(context: &Context, namespace: &NamespaceName, recheck: 
     }
 }
 
-/// Asks what the operator may do in the namespace: where it may not read, only that tells before the first write.
+/// Asks what the operator may do in the namespace: without a list that could be refused, nothing else tells.
 async fn require_delegation(context: &Context, namespace: &NamespaceName) -> Result<(), Refused> {
     for verb in rbac::TENANT_WRITES {
         if !answer(context, namespace, || context.secrets.may(namespace, verb)).await? {
@@ -166,7 +166,9 @@ where
             Err(failure) => failure,
         };
         failures += 1;
-        tracing::warn!(%namespace, failures, "Secrets cannot be looked at: {failure}");
+        if failure != ApiFailure::NotLeader {
+            tracing::warn!(%namespace, failures, "Secrets cannot be looked at: {failure}");
+        }
         match failure {
             ApiFailure::Busy(wait) => sleep(wait).await,
             _ => sleep(backoff::delay(failures, jitter())).await,
@@ -176,7 +178,7 @@ where
 
 impl Context {
     fn take_in(&self, target: &Target, found: Option<Observed>) {
-        let touched: BTreeSet<_> = self.world_mut().looked_at(target, found);
+        let touched = self.world_mut().looked_at(target, found);
         self.queue.add(touched, Priority::Change);
     }
 
