@@ -21,13 +21,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rbac", &["api", "access"]),
     ("admin", &["api", "core"]),
     ("error", &[]),
-    ("lease", &["api", "admin", "error"]),
+    ("client", &[]),
+    ("lease", &["api", "admin", "error", "client"]),
     ("settings", &["api", "core", "access", "telemetry", "lease"]),
     (
         "controller",
         &["api", "core", "access", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"],
     ),
-    ("process", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "lease", "settings", "controller"]),
+    (
+        "process",
+        &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "client", "lease", "settings", "controller"],
+    ),
 ];
 
 /// Words that would make a pure module impure: runtimes, clients, clocks, files, the environment.

@@ -6,14 +6,13 @@
 //!
 //! A look is a PATCH, which passes for the leader only. A standby knows of no Secret, and looks when it takes over.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::{
     sync::{Notify, Semaphore, SetOnce, watch},
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Context,
@@ -27,6 +26,7 @@ use crate::{
         observed::Observed,
     },
     error::ApiFailure,
+    lease::{Leadership, Term},
     rbac,
 };
 
@@ -39,8 +39,8 @@ pub struct Looks {
     in_flight: Semaphore,
     /// All that says where to look has been read.
     read: SetOnce<()>,
-    /// The time in which this replica leads, and knows where to look: it ends with the token.
-    term: watch::Sender<Option<CancellationToken>>,
+    /// The last term of which it is known where to look.
+    term: watch::Sender<Option<Term>>,
 }
 
 /// The API server refuses: the namespace has not delegated its Secrets.
@@ -57,36 +57,39 @@ impl Looks {
         let _ = self.read.set(()); // It may be said more than once.
     }
 
-    /// The term that lasts, or the next one.
-    async fn term(&self) -> CancellationToken {
+    /// Waits until this replica leads and knows where to look.
+    async fn term(&self, leadership: &Leadership) -> Term {
         let mut terms = self.term.subscribe();
-        let term = terms.wait_for(|term| term.as_ref().is_some_and(|term| !term.is_cancelled())).await;
-        term.ok().and_then(|term| term.clone()).unwrap_or_default() // The sender is in `self`.
+        let lasts = |term: &Option<Term>| term.is_some_and(|term| leadership.check_term(term).is_ok());
+        let term = terms.wait_for(lasts).await.ok().and_then(|term| *term);
+        match term {
+            Some(term) => term,
+            None => pending().await, // Cannot be: the sender is in `self`.
+        }
     }
 }
 
-/// Says when to look: as long as this replica leads. What it knew when it led before may have changed meanwhile.
+/// Prepares each term in which this replica leads.
 pub async fn keep_terms(context: Arc<Context>) {
     let looks = &context.looks;
     looks.read.wait().await;
     loop {
-        context.leadership.gained().await;
+        let term = context.leadership.gained().await;
         let told = context.reports.told_targets();
         context.world_mut().expect_secrets(told);
-        let term = CancellationToken::new();
-        looks.term.send_replace(Some(term.clone()));
-        context.leadership.lost().await;
-        term.cancel();
+        looks.term.send_replace(Some(term));
+        context.leadership.over(term).await;
     }
 }
 
-/// Looks, whenever this replica leads, until the API server refuses, or until a write was refused.
+/// Looks, whenever this replica leads, until the API server refuses, or until a write was refused. What was known in
+/// one term may be outdated in the next.
 pub async fn look_until_refused(context: &Context, namespace: &NamespaceName, recheck: &Notify) {
     loop {
-        let term = context.looks.term().await;
+        let term = context.looks.term(&context.leadership).await;
         tokio::select! {
             biased;
-            () = term.cancelled() => drop(context.world_mut().set_delegation(namespace, Delegation::Unknown)),
+            () = context.leadership.over(term) => drop(context.world_mut().set_delegation(namespace, Delegation::Unknown)),
             _ = look_for_a_term(context, namespace, recheck) => return,
         }
     }
