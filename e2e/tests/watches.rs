@@ -20,7 +20,11 @@ use kube::{
     Api, Client,
     api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
-use secrets_distributor::{access::SecretsAccess, api::SecretsDistribution, rbac};
+use secrets_distributor::{
+    access::SecretsAccess,
+    api::{SecretsDistribution, names},
+    rbac,
+};
 use serde_json::json;
 
 const NAMESPACES: usize = 1000;
@@ -145,14 +149,28 @@ async fn all_watched(site: &Site) -> Result<()> {
     .await
 }
 
+/// Edits a Secret, and waits until it is as it shall be and the status has told it.
 async fn an_edit_is_repaired(client: &Client, i: usize) -> Result<()> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace(i));
+    let requests: Api<SecretsDistribution> = Api::namespaced(client.clone(), &namespace(i));
     let edit = Patch::Merge(json!({ "stringData": { "k": "wrong" } }));
     secrets.patch("r", &PatchParams::default(), &edit).await?;
     eventually(CONVERGED_WITHIN, &format!("the edit in {} is repaired", namespace(i)), async || {
         let secret = secrets.get("r").await.map_err(|error| error.to_string())?;
         let content = secret.data.unwrap_or_default().remove("k").map(|content| content.0);
-        if content.as_deref() == Some(b"right") { Ok(()) } else { Err("it is as edited".to_owned()) }
+        if content.as_deref() != Some(b"right") {
+            return Err("it is as edited".to_owned());
+        }
+        let ours = secret
+            .metadata
+            .managed_fields
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.manager.as_deref() == Some(names::FIELD_MANAGER));
+        let written = ours.filter_map(|entry| entry.time).max();
+        let request = requests.get("r").await.map_err(|error| error.to_string())?;
+        let told = request.status.and_then(|status| status.last_sync_time);
+        if told == written { Ok(()) } else { Err(format!("written {written:?}, told {told:?}")) }
     })
     .await
 }
