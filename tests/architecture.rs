@@ -19,10 +19,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["api", "core"]),
     ("access", &["api"]),
     ("rbac", &["api", "access"]),
-    ("admin", &["api", "core"]),
+    ("admin", &["api", "core", "telemetry"]),
     ("error", &[]),
-    ("client", &[]),
-    ("lease", &["api", "admin", "error", "client"]),
+    ("client", &["telemetry"]),
+    ("lease", &["api", "admin", "error", "client", "telemetry"]),
     ("settings", &["api", "core", "access", "telemetry", "lease"]),
     (
         "controller",

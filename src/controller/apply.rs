@@ -19,6 +19,7 @@ use crate::{
     error::ApiFailure,
     lease::Term,
     limits::Urgency,
+    telemetry::metrics::Operation,
 };
 
 /// How often a write is tried again at once because the Secret changed under it.
@@ -78,6 +79,7 @@ impl Context {
             return Ok(Written::Throttled(wait));
         }
         let created = self.secrets.create(rendered).await?;
+        self.metrics.wrote(&rendered.permit().target().namespace, Operation::Create);
         self.remember(rendered, created);
         Ok(Written::Done(None))
     }
@@ -138,6 +140,7 @@ impl Context {
             Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field, paid).await,
             other => other?,
         };
+        self.metrics.wrote(&target.namespace, Operation::Change);
         if !rendered.is_held(&changed) {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
@@ -161,6 +164,7 @@ impl Context {
         match (field, ours) {
             ("type", true) => {
                 self.secrets.delete(&target, observed).await?;
+                self.metrics.wrote(&target.namespace, Operation::Delete);
                 self.create(rendered, paid).await
             }
             ("type", false) => Ok(Written::Conflict(format!(
@@ -198,11 +202,13 @@ impl Context {
             Revoking::Mark { until } => {
                 let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await;
                 let marked = self.look_after(target, marked).await?;
+                self.metrics.wrote(&target.namespace, Operation::Mark);
                 self.world_mut().secrets.apply(target, marked);
                 Ok(Some(Note::revoking(target, &observed.uid, until)))
             }
             Revoking::Delete => {
                 self.remove(target, observed).await?;
+                self.metrics.revoked(&target.namespace);
                 Ok(Some(Note::revoked(target, &observed.uid)))
             }
         }
@@ -223,6 +229,7 @@ impl Context {
     async fn remove(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
         let deleted = self.secrets.delete(target, observed).await;
         self.look_after(target, deleted).await?;
+        self.metrics.wrote(&target.namespace, Operation::Delete);
         self.world_mut().secrets.delete(target);
         tracing::info!(secret = %target, "secret deleted");
         Ok(())

@@ -1,7 +1,7 @@
 //! The one writer of a request's status, and of its events.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,7 +21,11 @@ use super::{
     recorder::{self, Recorder},
 };
 use crate::{
-    api::{SecretsDistribution, SecretsDistributionStatus, TargetStatus, names},
+    api::{
+        SecretsDistribution, SecretsDistributionStatus, TargetStatus,
+        conditions::{ConditionType, Reason},
+        names,
+    },
     core::name::{NamespaceName, RequestKey, SecretName, Target, Uid},
     error::ApiFailure,
 };
@@ -94,6 +98,15 @@ impl Reports {
             namespace.ok().zip(name.ok()).map(|(namespace, name)| Target { namespace, name })
         };
         self.known().values().flat_map(|known| &known.status.targets).filter_map(parse).collect()
+    }
+
+    /// How many requests of each namespace have which reason in their condition Ready, as far as they have a status.
+    pub fn tally(&self) -> BTreeMap<(NamespaceName, Option<Reason>), usize> {
+        let mut tally = BTreeMap::new();
+        for (key, known) in self.known().iter() {
+            *tally.entry((key.namespace.clone(), readiness(&known.status))).or_default() += 1;
+        }
+        tally
     }
 
     /// Writes the status, if there is one and it says anything new, and then the events: those of what was done
@@ -175,6 +188,12 @@ impl Reports {
     fn known(&self) -> MutexGuard<'_, HashMap<RequestKey, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The reason of the condition Ready: none that is not ours, whoever wrote it.
+fn readiness(status: &SecretsDistributionStatus) -> Option<Reason> {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str())?;
+    Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason).copied()
 }
 
 /// Whether both read the same in the API server, where times are whole seconds.
