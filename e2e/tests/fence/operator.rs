@@ -280,3 +280,25 @@ async fn its_own_secrets_and_those_that_are_offered_are_within_the_fence() -> Re
     tenant.patch_secret("stripped", json!({ "metadata": { "finalizers": null } })).await?;
     Ok(())
 }
+
+/// What a namespace delegates to an operator that may not read: with its token nobody sees a foreign Secret either.
+#[tokio::test]
+async fn where_reading_is_not_delegated_a_foreign_secret_is_not_seen_at_all() -> Result<()> {
+    let site = Site::prepare_write_only("1h").await?;
+    let tenant = site.tenant("unread").await?;
+    let foreign = tenant.foreign_secret("foreign", &[("k", b"theirs")]).await?;
+    let client = thief(&site).await?;
+    until_in_force(&client, &tenant).await?;
+    let (all, one) = (secrets(&tenant), format!("{}/foreign", secrets(&tenant)));
+    let read = |what, path: &str| Attempt {
+        what,
+        verb: "GET",
+        path: path.into(),
+        body: Value::Null,
+        refused_by: RefusedBy::Rbac,
+    };
+    let mut attempts = on_foreign_secrets(&tenant);
+    attempts.extend([read("read a foreign Secret", &one), read("list the Secrets", &all)]);
+    try_all(&client, attempts).await?;
+    tenant.assert_untouched(&foreign).await
+}
