@@ -13,6 +13,8 @@ mod control_plane;
 pub mod demo;
 mod edits;
 mod eventually;
+mod go;
+pub mod helm;
 mod kubeconfig;
 mod kubectl;
 mod loopback;

@@ -83,7 +83,7 @@ fn is_known_variable(name: &str) -> bool {
     let command = Cli::command();
     let run = command.find_subcommand("run").unwrap();
     let of_the_operator = run.get_arguments().any(|arg| arg.get_env().is_some_and(|env| env == name));
-    let files = ["Makefile", "src/settings.rs", "e2e/src/supervisor/mod.rs", "tests/generated.rs"];
+    let files = ["Makefile", "src/settings.rs", "e2e/src/supervisor/mod.rs", "tests/generated/main.rs"];
     of_the_operator || files.iter().any(|file| read(file).contains(name))
 }
 

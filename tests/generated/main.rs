@@ -1,5 +1,8 @@
-//! The files in `crds/`, `rbac/` and `deploy/admission/` are generated from the code: this test compares them, `BLESS=1` rewrites them.
+//! The files in `crds/`, `rbac/` and `deploy/admission/`, and the templates of the chart that say the same, are
+//! generated from the code: this test compares them, `BLESS=1` rewrites them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod chart;
 
 use std::{fs, path::Path};
 
@@ -28,8 +31,8 @@ fn the_files_are_those_of_the_code() {
     let rbac = rbac::manifests().into_iter().map(|manifest| (format!("rbac/{}", manifest.file), render(&manifest)));
     let admission = admission::manifests(Fenced::default()).into_iter();
     let admission = admission.map(|manifest| (format!("deploy/admission/{}", manifest.file), render(&manifest)));
-    let stale: Vec<_> =
-        crds.into_iter().chain(rbac).chain(admission).filter(|(file, text)| !is_current(file, text)).collect();
+    let all = crds.into_iter().chain(rbac).chain(admission).chain(chart::templates());
+    let stale: Vec<_> = all.filter(|(file, text)| !is_current(file, text)).collect();
     let files: Vec<_> = stale.iter().map(|(file, _)| file).collect();
     assert!(stale.is_empty(), "not what the code says: {files:?}; run: BLESS=1 cargo test --test generated");
 }

@@ -1,0 +1,106 @@
+//! The real helm, as a person runs it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::go::{Cache, Pins};
+use crate::{ControlPlane, repository};
+
+static PINS: Pins = Pins {
+    what: "Helm",
+    go_mod: include_str!("../helm/go.mod"),
+    go_sum: include_str!("../helm/go.sum"),
+    module: "helm.sh/helm/v4",
+    folder: "helm-",
+    ways_around: "Or build nothing: set HELM to the path of Helm 3.18 or newer, or put it as `helm` into the folder that \
+        KUBEBUILDER_ASSETS names.",
+};
+
+/// What the program tells as its version.
+const VERSION: &str = "helm.sh/helm/v4/internal/version.version";
+
+/// Helm, with the chart of this repository. Nothing of the user's own settings has an effect.
+#[derive(Debug)]
+pub struct Helm {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    home: PathBuf,
+}
+
+impl Helm {
+    /// The chart.
+    pub fn chart() -> PathBuf {
+        repository().join("deploy/chart")
+    }
+
+    /// For what needs no cluster; its files are in that folder.
+    pub async fn without_cluster(folder: &Path) -> Result<Self> {
+        let home = folder.join("helm");
+        std::fs::create_dir_all(&home)?;
+        Ok(Self { program: program().await?, kubeconfig: home.join("no-kubeconfig"), home })
+    }
+
+    /// As the administrator of a cluster.
+    pub async fn on(cluster: &ControlPlane) -> Result<Self> {
+        let kubeconfig = cluster.kubeconfig().to_owned();
+        Ok(Self { kubeconfig, ..Self::without_cluster(cluster.directory()).await? })
+    }
+
+    /// Runs it and gives its standard output; what it says when it fails is the error.
+    pub async fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env("KUBECONFIG", &self.kubeconfig).kill_on_drop(true);
+        for (variable, folder) in [("CACHE", "cache"), ("CONFIG", "config"), ("DATA", "data")] {
+            command.env(format!("HELM_{variable}_HOME"), self.home.join(folder));
+        }
+        let output = command.output().await.context("cannot run helm")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{said}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Does something with a release and these values: `install`, `upgrade`, `template`. In that namespace.
+    pub async fn release(&self, verb: &str, namespace: &str, values: &Value) -> Result<String> {
+        let file = tempfile::NamedTempFile::new_in(&self.home)?;
+        serde_json::to_writer(&file, values)?;
+        let (chart, file) = (Self::chart(), file.path().to_owned());
+        let arguments: [&OsStr; 7] = [
+            verb.as_ref(),
+            "secrets-distributor".as_ref(),
+            chart.as_os_str(),
+            "--namespace".as_ref(),
+            namespace.as_ref(),
+            "--values".as_ref(),
+            file.as_os_str(),
+        ];
+        self.run(arguments).await
+    }
+
+    /// The objects that the chart makes of these values.
+    pub async fn render(&self, namespace: &str, values: &Value) -> Result<Vec<Value>> {
+        objects(&self.release("template", namespace, values).await?)
+    }
+}
+
+/// The objects in a text of YAML documents.
+pub fn objects(text: &str) -> Result<Vec<Value>> {
+    let documents = serde_yaml_ng::Deserializer::from_str(text);
+    let read = |document| serde::Deserialize::deserialize(document).map_err(|error| anyhow!("{error}: {text}"));
+    let objects: Vec<Value> = documents.map(read).collect::<Result<_>>()?;
+    Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
+}
+
+async fn program() -> Result<PathBuf> {
+    let given = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(program) = given("HELM") {
+        return Ok(program);
+    }
+    const HELM: crate::go::Program = ("helm", "helm.sh/helm/v4/cmd/helm");
+    let (cache, assets) = (Cache::open(&PINS, Some(VERSION))?, given("KUBEBUILDER_ASSETS"));
+    cache.build_missing(&[HELM], assets.as_deref()).await?;
+    Ok(cache.find(HELM, assets.as_deref()))
+}
