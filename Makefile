@@ -69,6 +69,10 @@ e2e: prerequisites ## Run the tests on a real control plane.
 	@$(MAKE) $(side_by_side) $(sociable:%=suite-%)
 	@$(MAKE) --no-print-directory $(alone:%=suite-%)
 
+.PHONY: image
+image: toolchain ## Build the container image and its bill of materials; IMAGE=name:tag, TARGETARCH=amd64 or arm64.
+	@./deploy/image.sh
+
 .PHONY: clean
 clean: ## Remove what Cargo built; the control plane's programs stay in the user's cache.
 	@cargo clean

@@ -19,6 +19,7 @@
 //! | [`lease`] | of several replicas one writes: the election, and the gate that every write passes |
 //! | [`error`] | what the API server's answers mean: a closed set |
 //! | [`limits`] | how fast Secrets are written into each namespace |
+//! | [`version`] | what this program is, and what it was built of |
 //! | [`source`] | the mounted folder: read as one generation, beneath its root only, and watched |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -37,3 +38,4 @@ pub mod rbac;
 pub mod settings;
 pub mod source;
 pub mod telemetry;
+pub mod version;

@@ -14,6 +14,7 @@ use crate::{
     },
     lease,
     telemetry::{LogFilter, LogFormat},
+    version,
 };
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
@@ -53,6 +54,12 @@ pub enum Command {
     /// Runs the operator until SIGTERM or SIGINT.
     #[command(after_help = AFTER_HELP, max_term_width = 110)]
     Run(Box<Args>),
+    /// Tells version, commit and main dependencies.
+    Version {
+        /// Form of the answer.
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: version::Form,
+    },
 }
 
 /// What was typed, or found in the environment: text that nobody has looked at.

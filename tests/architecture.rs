@@ -24,7 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("client", &["telemetry"]),
     ("lease", &["api", "admin", "error", "client", "telemetry"]),
-    ("settings", &["api", "core", "access", "telemetry", "lease"]),
+    ("version", &[]),
+    ("settings", &["version", "api", "core", "access", "telemetry", "lease"]),
     (
         "controller",
         &["api", "core", "access", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"],

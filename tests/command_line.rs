@@ -270,3 +270,17 @@ fn it_may_open_as_many_files_as_the_system_allows() {
     let [soft, hard] = files.split_whitespace().collect::<Vec<_>>()[3..5] else { panic!("{files}") };
     assert!(soft == hard && soft != "256", "{files}");
 }
+
+#[test]
+fn the_version_is_told_to_people_and_to_programs() {
+    let told = |arguments: &[&str]| {
+        let output = program().args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = told(&["version"]);
+    assert!(text.starts_with(&format!("secrets-distributor {}\ncommit ", env!("CARGO_PKG_VERSION"))), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&told(&["version", "-o", "json"])).unwrap();
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    assert!(json["dependencies"]["kube"].is_string(), "{json}");
+}
