@@ -1,6 +1,7 @@
 //! The shell around the core: it watches, carries out what was decided, and reports.
 
 mod apply;
+pub mod cause;
 mod events;
 mod freshness;
 mod lanes;
@@ -18,7 +19,7 @@ mod watch;
 use std::{
     future::Future,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use governor::clock::MonotonicClock;
@@ -28,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    cause::{Cause, CauseKind},
     freshness::Freshness,
     namespaces::Namespaces,
     policies::PolicyReports,
@@ -90,17 +92,17 @@ pub async fn run(
 /// One worker: one key after the other.
 async fn work(context: Arc<Context>, shutdown: CancellationToken) {
     loop {
-        let key = tokio::select! {
+        let (key, cause) = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            key = context.next() => key,
+            next = context.next() => next,
         };
         let (this, at) = (context.clone(), key.clone());
         match attempt(async move { this.reconcile(&at).await }).await {
-            Ok(next) => context.schedule(&key, next),
+            Ok(next) => context.schedule(&key, next, cause),
             Err(Panicked) => {
                 tracing::error!(request = %key, "reconcile panicked; retried with backoff");
-                context.queue.add_failed(key.clone());
+                context.queue.add_failed(key.clone(), cause);
                 context.report_panic(&key).await;
             }
         }
@@ -124,7 +126,7 @@ async fn take_over(context: Arc<Context>) {
         context.limits.restart();
         context.policy_reports.counts_changed();
         let every = context.world().every_key();
-        context.queue.add(every, Priority::Retry);
+        context.queue.add(every, Priority::Retry, &Cause::new(CauseKind::Start));
         context.leadership.lost().await;
     }
 }
@@ -134,6 +136,8 @@ async fn take_over(context: Arc<Context>) {
 struct Next {
     at: Option<Timestamp>,
     after: Option<Duration>,
+    /// Somebody else is in the way, who may have gone by then.
+    recheck: Option<Duration>,
     /// Its turn at the rate limit.
     turn: Option<Duration>,
     failed: bool,
@@ -162,34 +166,39 @@ impl Context {
         }
     }
 
-    /// The next key; none while another replica leads.
-    async fn next(&self) -> RequestKey {
+    /// The next key, and why; none while another replica leads.
+    async fn next(&self) -> (RequestKey, Cause) {
         loop {
             self.leadership.gained().await;
             tokio::select! {
                 biased;
                 () = self.leadership.lost() => {}
-                key = self.queue.next() => return key,
+                next = self.queue.next() => return next,
             }
         }
     }
 
-    fn schedule(&self, key: &RequestKey, next: Next) {
+    /// What the attempt has left to do comes back for the same cause.
+    fn schedule(&self, key: &RequestKey, next: Next, cause: Cause) {
         match next.failed {
-            true => self.queue.add_failed(key.clone()),
+            true => self.queue.add_failed(key.clone(), cause.clone()),
             false => self.queue.succeeded(key),
         }
         let until = next.at.map(|at| at.duration_since(Timestamp::now()).unsigned_abs());
         // A little late rather than a little early: at the instant itself the answer has just changed.
         let until = until.map(|wait| wait + Duration::from_millis(5));
+        let then = |kind, wait| Cause::since(kind, Instant::now() + wait);
         if let Some(wait) = until {
-            self.queue.add_after(key.clone(), wait, Priority::Revocation);
+            self.queue.add_after(key.clone(), wait, Priority::Revocation, then(CauseKind::Time, wait));
         }
         if let Some(wait) = next.turn {
-            self.queue.add_after(key.clone(), wait, Priority::Change);
+            self.queue.add_after(key.clone(), wait, Priority::Change, cause.clone().again());
+        }
+        if let Some(wait) = next.recheck {
+            self.queue.add_after(key.clone(), wait, Priority::Retry, then(CauseKind::Recheck, wait));
         }
         if let Some(wait) = next.after {
-            self.queue.add_after(key.clone(), wait, Priority::Retry);
+            self.queue.add_after(key.clone(), wait, Priority::Retry, cause.again());
         }
     }
 
@@ -208,6 +217,7 @@ impl Next {
         let soonest = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         self.at = self.at.into_iter().chain(other.at).min();
         self.after = soonest(self.after, other.after);
+        self.recheck = soonest(self.recheck, other.recheck);
         self.turn = soonest(self.turn, other.turn);
         self.failed |= other.failed;
         self.abandoned |= other.abandoned;

@@ -19,7 +19,11 @@ use kube::{
 };
 use tokio::{sync::Notify, sync::Semaphore, task::AbortHandle, time::sleep};
 
-use super::{Context, queue::Priority};
+use super::{
+    Context,
+    cause::{Cause, CauseKind},
+    queue::Priority,
+};
 use crate::{
     api::names,
     core::{
@@ -116,7 +120,8 @@ async fn follow(context: Arc<Context>, namespace: NamespaceName, recheck: Arc<No
             let mut world = context.world_mut();
             let wanted = world.requests.claims_in(&namespace).next().is_some();
             asleep.store(!wanted, Ordering::Release);
-            context.queue.add(world.set_delegation(&namespace, Delegation::Refused), Priority::Change);
+            let touched = world.set_delegation(&namespace, Delegation::Refused);
+            context.queue.add(touched, Priority::Change, &Cause::new(CauseKind::Delegation));
             wanted
         };
         match wanted {
@@ -165,6 +170,7 @@ fn take_in(
     event: Event<PartialObjectMeta<Secret>>,
     listed: &mut BTreeSet<Target>,
 ) {
+    let mut cause = Cause::new(CauseKind::Secret);
     let touched = match event {
         Event::Init => {
             listed.clear();
@@ -186,10 +192,11 @@ fn take_in(
             let mut touched: BTreeSet<_> = gone.iter().flat_map(|target| world.delete_secret(target)).collect();
             touched.extend(world.set_delegation(namespace, Delegation::Granted));
             listed.clear();
+            cause.kind = CauseKind::Delegation;
             touched
         }
     };
-    context.queue.add(touched, Priority::Change);
+    context.queue.add(touched, Priority::Change, &cause);
 }
 
 fn parse(namespace: &NamespaceName, secret: PartialObjectMeta<Secret>) -> Option<(Target, Observed)> {

@@ -124,7 +124,7 @@ impl Context {
         match self.write(&rendered, state).await {
             Written::Done(note) => Done { note, ..Done::of(&target, End::Synced) },
             Written::Conflict(message) => {
-                let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
+                let next = Next { recheck: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
             }
             Written::Throttled(wait) => {

@@ -16,7 +16,13 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, namespaces::describe, parse, policies, queue::Priority};
+use super::{
+    Context,
+    cause::{Cause, CauseKind},
+    namespaces::describe,
+    parse, policies,
+    queue::Priority,
+};
 use crate::{
     api::{DistributionPolicy, SecretsDistribution},
     core::{
@@ -26,7 +32,7 @@ use crate::{
         policy::Namespace,
     },
     settings::Settings,
-    source::{self, Change},
+    source::{self, Change, Noticed},
 };
 
 /// Starts every watch. Each ends with `shutdown`.
@@ -81,6 +87,7 @@ where
     let mut stream = pin!(watch());
     let mut failures = 0;
     while let Some(event) = stream.next().await {
+        let mut cause = Cause::new(kind_of(gate));
         let touched = match event {
             Err(error) => {
                 failures += 1;
@@ -99,13 +106,25 @@ where
             Ok(Event::Delete(object)) => intake.delete(&context, object),
             Ok(Event::InitDone) => {
                 let mut touched = intake.complete(&context);
-                touched.extend(context.world_mut().open(gate));
+                let all = context.world_mut().open(gate);
+                if !all.is_empty() {
+                    cause.kind = CauseKind::Start;
+                }
+                touched.extend(all);
                 context.gates.open(gate.as_str());
                 touched
             }
         };
         failures = 0;
-        context.enqueue(touched);
+        context.enqueue(touched, &cause);
+    }
+}
+
+fn kind_of(gate: Gate) -> CauseKind {
+    match gate {
+        Gate::Requests => CauseKind::Request,
+        Gate::Policies => CauseKind::Policy,
+        Gate::Namespaces => CauseKind::Namespace,
     }
 }
 
@@ -268,13 +287,13 @@ fn forget_namespace(context: &Context, name: &NamespaceName) -> BTreeSet<Request
     context.world_mut().delete_namespace(name)
 }
 
-async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Change>) {
-    while let Some(change) = changes.recv().await {
+async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Noticed>) {
+    while let Some(Noticed { change, since }) = changes.recv().await {
         match change {
             Change::Sources(sources) => {
                 tracing::info!(sources = sources.len(), "sources changed");
                 let touched = context.world().using(&sources);
-                context.queue.add(touched, Priority::Rotation);
+                context.queue.add(touched, Priority::Rotation, &Cause::since(CauseKind::Rotation, since));
             }
             Change::Mount(state) => {
                 match &state {
@@ -282,7 +301,7 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
                     Err(error) => context.gates.close("sources", error.to_string()),
                 }
                 let every: Vec<_> = context.world().requests.keys().cloned().collect();
-                context.queue.add(every, Priority::Retry);
+                context.queue.add(every, Priority::Retry, &Cause::since(CauseKind::Mount, since));
             }
         }
     }
@@ -290,14 +309,14 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
 
 impl Context {
     /// Queues requests that a change in the cluster touches; those that it revokes go first.
-    fn enqueue(&self, touched: BTreeSet<RequestKey>) {
+    fn enqueue(&self, touched: BTreeSet<RequestKey>, cause: &Cause) {
         let now = Timestamp::now();
         let (revoked, changed): (Vec<_>, Vec<_>) = {
             let world = self.world();
             touched.into_iter().partition(|key| world.plan(key, now).is_some_and(|plan| plan.revokes()))
         };
-        self.queue.add(revoked, Priority::Revocation);
-        self.queue.add(changed, Priority::Change);
+        self.queue.add(revoked, Priority::Revocation, cause);
+        self.queue.add(changed, Priority::Change, cause);
     }
 
     /// A request came, or changed, or wants other namespaces: of those nothing is said that may be outdated.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::source::{
-    Change,
+    Change, Noticed,
     inotify::Watches,
     snapshot,
     watch::{run, watch},
@@ -19,7 +19,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(20);
 
 struct Watcher {
-    changes: mpsc::Receiver<Change>,
+    changes: mpsc::Receiver<Noticed>,
     task: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -39,7 +39,7 @@ impl Watcher {
     }
 
     async fn next(&mut self) -> Change {
-        timeout(Duration::from_secs(60), self.changes.recv()).await.expect("no change in a minute").unwrap()
+        timeout(Duration::from_secs(60), self.changes.recv()).await.expect("no change in a minute").unwrap().change
     }
 
     /// Waits until all of these sources have been told, be it together or one after another. Nothing else may be.
