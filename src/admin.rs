@@ -97,10 +97,12 @@ pub async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Answers until `shutdown`.
-pub async fn serve(listener: TcpListener, gates: Gates, shutdown: CancellationToken) -> io::Result<()> {
-    let router = Router::new().route("/livez", get("ok\n")).route("/readyz", get(readyz)).with_state(gates);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+/// Answers until `shutdown`; also what `more` has.
+pub async fn serve(listener: TcpListener, gates: Gates, more: Router, shutdown: CancellationToken) -> io::Result<()> {
+    let router = Router::new().route("/livez", get("ok\n")).route("/readyz", get(readyz)).with_state(gates).merge(more);
+    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
 }
 
 async fn readyz(State(gates): State<Gates>, headers: HeaderMap) -> Response {

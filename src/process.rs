@@ -13,6 +13,7 @@ use http::{HeaderValue, header::USER_AGENT};
 use kube::{Client, Config, config::InferConfigError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
     task::{JoinError, JoinSet},
 };
@@ -23,7 +24,10 @@ use crate::{
     controller,
     lease::{self, Candidate, Identity, Leadership},
     settings::Settings,
-    telemetry,
+    telemetry::{
+        self, LogLevel,
+        traces::{Replica, Traces},
+    },
 };
 
 /// How long what is in hand may take to finish after a signal; the process leaves within 5 s.
@@ -44,6 +48,9 @@ pub enum Error {
     /// The configuration of the cluster cannot be used.
     #[error("the cluster's configuration cannot be used: {0}; check the certificates and the user in the kubeconfig")]
     BadCluster(#[source] Box<kube::Error>),
+    /// The collector of traces cannot be spoken to as its settings say.
+    #[error("traces cannot be sent: {0}; check the OTEL_* variables, or set OTEL_TRACES_EXPORTER=none")]
+    BadCollector(String),
     /// The admin server cannot have its address.
     #[error("--listen [env LISTEN] = {0}: {1}; choose an address of this machine and a port that is free, or port 0")]
     Listen(SocketAddr, #[source] io::Error),
@@ -62,7 +69,7 @@ impl Error {
     /// 2: what was configured cannot work. 1: it failed while running.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NoCluster(_) | Self::BadCluster(_) => ExitCode::from(2),
+            Self::NoCluster(_) | Self::BadCluster(_) | Self::BadCollector(_) => ExitCode::from(2),
             Self::Listen(..) | Self::System(..) | Self::Panicked | Self::EndedEarly => ExitCode::from(1),
         }
     }
@@ -77,12 +84,18 @@ pub fn keep_memory_private() -> io::Result<()> {
 
 /// Runs the operator until a signal.
 pub fn run(settings: Settings) -> ExitCode {
-    telemetry::init(settings.log_format, &settings.log_filter);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&Error::System("cannot start threads", error)),
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::System("cannot start threads", error));
+    let identity = identity(settings.identity.as_deref());
+    let started = runtime.and_then(|runtime| Ok((start_traces(&settings, &identity, &runtime)?, runtime)));
+    let traces = started.as_ref().map_or_else(|_| Traces::off(), |(traces, _)| traces.clone());
+    let log_level = telemetry::init(settings.log_format, &settings.log_filter, &traces);
+    let runtime = match started {
+        Ok((_, runtime)) => runtime,
+        Err(error) => return failed(&error),
     };
-    let result = runtime.block_on(operate(settings));
+    let result = runtime.block_on(operate(settings, identity, log_level));
+    traces.finish();
     // Not dropped: that would wait for a read that hangs on the mount.
     runtime.shutdown_background();
     match result {
@@ -91,14 +104,23 @@ pub fn run(settings: Settings) -> ExitCode {
     }
 }
 
+fn start_traces(settings: &Settings, identity: &Identity, runtime: &Runtime) -> Result<Traces, Error> {
+    let Some(traces) = &settings.traces else { return Ok(Traces::off()) };
+    let replica = Replica {
+        instance: identity.holder().to_string(),
+        namespace: settings.namespace.to_string(),
+        pod: settings.identity.clone(),
+    };
+    Traces::start(traces, &replica, runtime.handle()).map_err(|error| Error::BadCollector(error.to_string()))
+}
+
 fn failed(error: &Error) -> ExitCode {
     tracing::error!("{error}");
     error.exit_code()
 }
 
-async fn operate(settings: Settings) -> Result<(), Error> {
+async fn operate(settings: Settings, identity: Identity, log_level: LogLevel) -> Result<(), Error> {
     let shutdown = shutdown_on_signal().map_err(|error| Error::System("cannot listen for signals", error))?;
-    let identity = identity(settings.identity.as_deref());
     let config = config(&settings, &identity).await?;
     let unusable = |error| Error::BadCluster(Box::new(error));
     let (gates, leadership) = (Gates::of_the_operator(), Leadership::default());
@@ -107,7 +129,7 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     let listener = admin::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
 
     let mut parts = JoinSet::new();
-    let server = admin::serve(listener, gates.clone(), shutdown.clone());
+    let server = admin::serve(listener, gates.clone(), telemetry::level::router(log_level), shutdown.clone());
     parts.spawn(async { server.await.map_err(|error| Error::System("the admin server failed", error)) });
     let candidate = Candidate::new(
         unguarded,

@@ -12,7 +12,7 @@ use crate::{
         policy::Rate,
     },
     lease,
-    telemetry::{LogFilter, LogFormat},
+    telemetry::{LogFilter, LogFormat, traces},
 };
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
@@ -105,6 +105,11 @@ pub struct Args {
     #[arg(long, env, value_name = "DIRECTIVES", default_value = "info", help_heading = "Process")]
     log_level: String,
 
+    /// Address at which people open a trace, with {traceID} in its place, such as
+    /// https://jaeger.example.org/trace/{traceID}. It is told in events.
+    #[arg(long, env, value_name = "URL", help_heading = "Process")]
+    trace_url: Option<String>,
+
     /// How many requests are worked on at once: 1 to 1024.
     #[arg(long, env, value_name = "NUMBER", default_value = "16", help_heading = "Cluster")]
     workers: String,
@@ -150,6 +155,10 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// What is logged.
     pub log_filter: LogFilter,
+    /// Where traces go; none are made without it.
+    pub traces: Option<traces::Settings>,
+    /// Where people open a trace.
+    pub trace_url: Option<TraceUrl>,
     /// Reconciles in flight; at least 1.
     pub workers: usize,
     /// How fast Secrets are written into a namespace that no policy limits.
@@ -160,6 +169,20 @@ pub struct Settings {
     pub identity: Option<String>,
     /// How long the lease of the replica that writes lasts.
     pub lease_duration: Duration,
+}
+
+/// What stands for the trace in [`TraceUrl`].
+const TRACE_ID: &str = "{traceID}";
+
+/// Where people open a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceUrl(String);
+
+impl TraceUrl {
+    /// Where they open this one.
+    pub fn of(&self, trace: &str) -> String {
+        self.0.replace(TRACE_ID, trace)
+    }
 }
 
 /// Every setting that is wrong.
@@ -202,6 +225,9 @@ impl TryFrom<Args> for Settings {
         let listen = bad.check("listen", &args.listen, address);
         let log_format = bad.check("log_format", &args.log_format, log_format);
         let log_filter = bad.check("log_level", &args.log_level, log_filter);
+        let trace_url = bad.check("trace_url", args.trace_url.as_deref().unwrap_or_default(), trace_url);
+        let traces = traces::Settings::read(|name| std::env::var(name).ok());
+        let traces = traces.map_err(|problems| bad.0.extend(problems.0)).ok();
         let workers = bad.check("workers", &args.workers, workers);
         let burst = bad.check("rate_limit_burst", &args.rate_limit_burst, burst);
         let rate_limit = bad.check("rate_limit", &args.rate_limit, |text| rate(text, burst.unwrap_or(1)));
@@ -219,6 +245,8 @@ impl TryFrom<Args> for Settings {
                 listen: listen?,
                 log_format: log_format?,
                 log_filter: log_filter?,
+                traces: traces?,
+                trace_url: trace_url?,
                 workers: workers?,
                 rate_limit: rate_limit.filter(|_| burst.is_some())?,
                 api_timeout: api_timeout?,
@@ -316,6 +344,18 @@ fn log_filter(text: &str) -> Result<LogFilter, String> {
     LogFilter::parse(text).map_err(|error| {
         format!("{error}; must be error, warn, info, debug or trace, or directives such as info,kube_runtime=debug")
     })
+}
+
+/// An address with a place for a trace, or none.
+fn trace_url(text: &str) -> Result<Option<TraceUrl>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    let fits = is_web && text.contains(TRACE_ID) && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
+    let problem =
+        || "must be an address with {traceID} in it, such as https://jaeger.example.org/trace/{traceID}".into();
+    fits.then(|| Some(TraceUrl(text.into()))).ok_or_else(problem)
 }
 
 fn workers(text: &str) -> Result<usize, String> {

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rbac", &["api"]),
     ("admin", &["api", "core"]),
     ("error", &[]),
-    ("lease", &["api", "admin", "error"]),
+    ("lease", &["api", "admin", "error", "telemetry"]),
     ("settings", &["api", "core", "telemetry", "lease"]),
     ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"]),
     ("process", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "lease", "settings", "controller"]),

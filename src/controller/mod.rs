@@ -2,6 +2,7 @@
 
 mod apply;
 pub mod cause;
+mod done;
 mod events;
 mod freshness;
 mod lanes;
@@ -14,6 +15,7 @@ mod recorder;
 mod report;
 mod secret_api;
 mod secret_body;
+mod traced;
 mod watch;
 
 use std::{
@@ -27,9 +29,11 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use self::{
     cause::{Cause, CauseKind},
+    done::Attempt,
     freshness::Freshness,
     namespaces::Namespaces,
     policies::PolicyReports,
@@ -97,13 +101,17 @@ async fn work(context: Arc<Context>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             next = context.next() => next,
         };
-        let (this, at) = (context.clone(), key.clone());
-        match attempt(async move { this.reconcile(&at).await }).await {
-            Ok(next) => context.schedule(&key, next, cause),
+        let (this, at, span) = (context.clone(), key.clone(), traced::begin(&key, &cause));
+        match attempt(async move { this.reconcile(&at).await }.instrument(span.clone())).await {
+            Ok(attempt) => {
+                traced::conclude(&span, &key, &attempt);
+                context.schedule(&key, attempt.next, cause);
+            }
             Err(Panicked) => {
                 tracing::error!(request = %key, "reconcile panicked; retried with backoff");
+                traced::conclude(&span, &key, &Attempt::failed(Next::default(), "panic"));
                 context.queue.add_failed(key.clone(), cause);
-                context.report_panic(&key).await;
+                context.report_panic(&key).instrument(span).await;
             }
         }
         context.queue.done(&key);
@@ -153,7 +161,7 @@ impl Context {
             folder: Folder::new(settings.secrets_path.clone()),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
             secrets: SecretApi::new(client.clone(), settings.api_timeout),
-            reports: Reports::new(client.clone(), settings.api_timeout),
+            reports: Reports::new(client.clone(), settings.api_timeout, settings.trace_url.clone()),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
             limits: Limits::new(MonotonicClock),
             default_rate: settings.rate_limit,

@@ -7,11 +7,14 @@ use std::{
 
 use futures::{FutureExt, StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
+use tracing::{Instrument, Span};
 
 use super::{
     Context, Next,
     apply::{Written, outranked},
+    done::{Attempt, Cleared, Done},
     events::Note,
+    traced,
 };
 use crate::{
     api::conditions::Reason,
@@ -19,14 +22,18 @@ use crate::{
         bytes::SecretBytes,
         decide::{Denial, Permit},
         index::{Origin, SecretState, Stored},
-        name::{PolicyName, RequestKey, SourceName, Target},
+        name::{RequestKey, SourceName, Target},
         outcome::{self, End, Outcome},
-        plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
+        plan::{Aim, Fate, Leftover, Obstacle, Plan, Subject, TargetPlan},
         render::render,
         settle::Revoking,
     },
     error::ApiFailure,
     source::{Contents, MountError, SourceError},
+    telemetry::traces::{
+        Traced,
+        names::{APPLY, BYTES, DECIDE, Ended, KEYS, READ, RENDER, STATUS, TARGETS},
+    },
 };
 
 /// Destinations of one request that are written at a time.
@@ -41,23 +48,36 @@ const OUTDATED_RETRY: Duration = Duration::from_millis(200);
 
 impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
-    pub(super) async fn reconcile(&self, key: &RequestKey) -> Next {
+    pub(super) async fn reconcile(&self, key: &RequestKey) -> Attempt {
         let now = Timestamp::now();
-        let Some(plan) = self.world().plan(key, now) else { return Next::default() };
+        let Some(plan) = self.decide(key, now) else { return Attempt::idle(Next::default()) };
         let mut next = Next { at: plan.wake_at, ..Next::default() };
         let contents = self.read(&plan).await;
         let done = self.carry_out(&plan, &contents, now).await;
         let cleared = self.clear_all(&plan, now).await;
         done.iter().for_each(|done| next.merge(done.next));
-        next.failed |= cleared.failed;
         if next.abandoned {
-            return Next { failed: true, ..Next::default() };
+            return Attempt::failed(Next { failed: true, ..Next::default() }, ApiFailure::NotLeader.kind());
         }
+        let ended = ended(&plan, &done, &cleared);
+        let failure = done.iter().find_map(|done| done.failure.filter(|_| done.ended().0 == Ended::Failed));
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
         let settled = plan.is_complete() && !done.iter().any(|done| done.put_off);
         let outcomes = settled.then(|| done.into_iter().filter_map(|done| self.outcome(&plan.subject, done)).collect());
-        next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
-        next
+        let told = self.report(key, &plan, outcomes, notes, now).instrument(STATUS.start()).await;
+        next.failed |= cleared.failure.is_some() || told.is_err();
+        let failure = failure.or(cleared.failure).or(told.as_ref().err().map(ApiFailure::kind));
+        Attempt::of(next, &ended, failure, told.unwrap_or(false))
+    }
+
+    fn decide(&self, key: &RequestKey, now: Timestamp) -> Option<Plan> {
+        let decide = DECIDE.start();
+        let plan = self.world().plan(key, now)?;
+        decide.set(TARGETS, traced::count(plan.targets.len()));
+        if let Subject::Live(request) = &plan.subject {
+            traced::link_pipeline(&Span::current(), request);
+        }
+        Some(plan)
     }
 
     /// One generation of every source that is granted; nothing is opened for what is not.
@@ -67,16 +87,30 @@ impl Context {
         if sources.is_empty() {
             return Ok(Contents::new());
         }
-        let folder = self.folder.clone();
+        let (folder, span) = (self.folder.clone(), READ.start());
         let read = tokio::task::spawn_blocking(move || folder.read(&sources)).await;
-        read.unwrap_or(Err(MountError::Unstable))
+        let read = read.unwrap_or(Err(MountError::Unstable));
+        traced::read(&span, &read);
+        read
     }
 
     /// Sees to every destination, some at a time.
     async fn carry_out(&self, plan: &Plan, contents: &Result<Contents, MountError>, now: Timestamp) -> Vec<Done> {
-        let jobs: Vec<_> = plan.targets.iter().map(|target| self.see_to(target, contents, now).boxed()).collect();
+        let jobs: Vec<_> = plan.targets.iter().map(|target| self.see_to_it(target, contents, now).boxed()).collect();
         let done: Vec<_> = stream::iter(jobs).buffered(TARGETS_IN_FLIGHT).collect().await;
         done.into_iter().flatten().collect()
+    }
+
+    async fn see_to_it(
+        &self,
+        plan: &TargetPlan,
+        contents: &Result<Contents, MountError>,
+        now: Timestamp,
+    ) -> Option<Done> {
+        let span = traced::target(&plan.target, plan.permit());
+        let done = self.see_to(plan, contents, now).instrument(span.clone()).await?;
+        traced::done(&span, &done);
+        Some(done)
     }
 
     /// One destination. `None`: nothing can be said about it yet.
@@ -91,8 +125,9 @@ impl Context {
             Aim::Withdraw(denial, None) => Done::of(target, End::Denied(denial.clone())),
             Aim::Withdraw(denial, Some((observed, revoking))) => {
                 let end = end_of(denial, *revoking);
-                let done = match self.withdraw(target, observed, *revoking, now).await {
-                    Ok(note) => Done { note, ..Done::of(target, end) },
+                let withdraw = self.withdraw(target, observed, *revoking, now).instrument(APPLY.start());
+                let done = match withdraw.await {
+                    Ok(note) => Done { note, changed: *revoking == Revoking::Delete, ..Done::of(target, end) },
                     Err(failure) => self.failed(target, &failure).while_revoking(denial),
                 };
                 Done { shown: plan.origin == Origin::Named, ..done }
@@ -117,12 +152,17 @@ impl Context {
                 Ok(contents) => contents,
             },
         };
-        let rendered = match render(permit.clone(), &contents, &self.seal) {
+        let span = RENDER.start();
+        span.set(KEYS, traced::count(permit.request().mappings.len()));
+        span.set(BYTES, traced::count(contents.values().map(|content| content.len()).sum()));
+        let rendered = match span.in_scope(|| render(permit.clone(), &contents, &self.seal)) {
             Err(misfit) => return Done::held(&target, Reason::InvalidForType, misfit.to_string()),
             Ok(rendered) => rendered,
         };
-        match self.write(&rendered, state).await {
-            Written::Done(note) => Done { note, ..Done::of(&target, End::Synced) },
+        drop(span);
+        match self.write(&rendered, state).instrument(APPLY.start()).await {
+            Written::Unchanged => Done::of(&target, End::Synced),
+            Written::Done(note) => Done { note, changed: true, ..Done::of(&target, End::Synced) },
             Written::Conflict(message) => {
                 let next = Next { recheck: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
@@ -147,12 +187,17 @@ impl Context {
     async fn clear_all(&self, plan: &Plan, now: Timestamp) -> Cleared {
         let mut cleared = Cleared::default();
         for leftover in &plan.leftovers {
-            match self.clear(leftover, now).await {
-                Ok(note) => cleared.notes.extend(note),
+            let span = traced::target(&leftover.target, None);
+            match self.clear(leftover, now).instrument(APPLY.start_in(&span)).await {
+                Ok(note) => {
+                    traced::ended_as(&span, ended_by(leftover), None);
+                    cleared.notes.extend(note);
+                }
                 Err(failure) => {
+                    traced::ended_as(&span, Ended::Failed, Some(failure.kind()));
                     tracing::warn!(secret = %leftover.target, "cannot be deleted: {failure}");
                     self.judge_failure(&leftover.target, &failure);
-                    cleared.failed = true;
+                    cleared.failure = Some(failure.kind());
                 }
             }
         }
@@ -160,7 +205,7 @@ impl Context {
     }
 
     /// Tells what was done, and writes the status unless the outcome is open: something could not be looked at
-    /// yet, or has changed meanwhile.
+    /// yet, or has changed meanwhile. Answers whether anything was written.
     async fn report(
         &self,
         key: &RequestKey,
@@ -168,10 +213,10 @@ impl Context {
         outcomes: Option<Vec<Outcome>>,
         notes: Vec<Note>,
         now: Timestamp,
-    ) -> Result<(), ApiFailure> {
+    ) -> Result<bool, ApiFailure> {
         let previous = self.reports.previous(key);
         let (uid, status) = match &plan.subject {
-            Subject::Gone => return Ok(()),
+            Subject::Gone => return Ok(false),
             Subject::Invalid { uid, generation, problem } => {
                 (uid, Some(outcome::invalid(*generation, &problem.to_string(), &previous, now)))
             }
@@ -180,7 +225,7 @@ impl Context {
             }
         };
         match self.reports.report(key, uid, status, notes).await {
-            Err(ApiFailure::NotFound) => Ok(()),
+            Err(ApiFailure::NotFound) => Ok(false),
             other => other.inspect_err(|failure| tracing::warn!(request = %key, "status not written: {failure}")),
         }
     }
@@ -223,41 +268,25 @@ impl Context {
         };
         // What was planned for is not there any more: it is planned anew before anything is said.
         let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
-        Done { next, put_off, ..Done::held(target, reason, message) }
+        Done { next, put_off, failure: Some(failure.kind()), ..Done::held(target, reason, message) }
     }
 }
 
-/// What became of one destination.
-struct Done {
-    target: Target,
-    end: End,
-    granted_by: Vec<PolicyName>,
-    /// Whether the tenant learns of it: not of a namespace that is only selected and not granted.
-    shown: bool,
-    /// It is planned anew at once, and nothing is worth saying until then.
-    put_off: bool,
-    note: Option<Note>,
-    next: Next,
+/// How each part of an attempt ended.
+fn ended(plan: &Plan, done: &[Done], cleared: &Cleared) -> Vec<(Ended, Option<Reason>)> {
+    let invalid = matches!(plan.subject, Subject::Invalid { .. });
+    let invalid = invalid.then_some((Ended::Invalid, Some(Reason::InvalidRequest)));
+    let leftovers = plan.leftovers.iter().filter(|_| cleared.failure.is_none());
+    let leftovers = leftovers.map(|leftover| (ended_by(leftover), None));
+    invalid.into_iter().chain(done.iter().map(Done::ended)).chain(leftovers).collect()
 }
 
-impl Done {
-    fn of(target: &Target, end: End) -> Self {
-        let (granted_by, note, next) = (Vec::new(), None, Next::default());
-        Self { target: target.clone(), end, granted_by, shown: true, put_off: false, note, next }
-    }
-
-    fn held(target: &Target, reason: Reason, message: String) -> Self {
-        Self::of(target, End::Held(reason, message))
-    }
-}
-
-impl Done {
-    /// What was in the way of a revocation does not make the request permitted.
-    fn while_revoking(self, denial: &Denial) -> Self {
-        match self.end {
-            End::Held(reason, message) => Self { end: End::Stuck(denial.clone(), reason, message), ..self },
-            _ => self,
-        }
+/// How a Secret ends that is not wanted any more, if nothing fails.
+fn ended_by(leftover: &Leftover) -> Ended {
+    match leftover.fate {
+        Fate::Prune | Fate::Orphan | Fate::Revoke(Revoking::Delete) => Ended::Deleted,
+        Fate::Revoke(Revoking::Retain) => Ended::Retained,
+        Fate::Revoke(Revoking::Mark { .. } | Revoking::Wait { .. }) => Ended::Revoking,
     }
 }
 
@@ -267,12 +296,6 @@ fn end_of(denial: &Denial, revoking: Revoking) -> End {
         Revoking::Retain => End::Retained(denial.clone()),
         Revoking::Mark { until } | Revoking::Wait { until } => End::Revoking(denial.clone(), until),
     }
-}
-
-#[derive(Default)]
-struct Cleared {
-    notes: Vec<Note>,
-    failed: bool,
 }
 
 /// The content of every source of the permit, or why there is none.

@@ -22,6 +22,7 @@ use super::{
     namespaces::describe,
     parse, policies,
     queue::Priority,
+    traced::{self, Changed},
 };
 use crate::{
     api::{DistributionPolicy, SecretsDistribution},
@@ -88,6 +89,8 @@ where
     let mut failures = 0;
     while let Some(event) = stream.next().await {
         let mut cause = Cause::new(kind_of(gate));
+        // Until all has been read, what is shown was there before.
+        let changed = context.world().is_ready().then(|| changed(&event)).flatten();
         let touched = match event {
             Err(error) => {
                 failures += 1;
@@ -116,8 +119,21 @@ where
             }
         };
         failures = 0;
+        if let Some(changed) = changed.filter(|_| !touched.is_empty()) {
+            cause = traced::change(&changed, touched.len(), cause);
+        }
         context.enqueue(touched, &cause);
     }
+}
+
+/// The object that an event is about.
+fn changed<K: Resource>(event: &Event<K>) -> Option<Changed> {
+    let (object, change) = match event {
+        Event::InitApply(object) | Event::Apply(object) => (object, "applied"),
+        Event::Delete(object) => (object, "deleted"),
+        Event::Init | Event::InitDone => return None,
+    };
+    Some(Changed { name: object.name_any(), generation: object.meta().generation, change })
 }
 
 fn kind_of(gate: Gate) -> CauseKind {
@@ -293,7 +309,8 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Notic
             Change::Sources(sources) => {
                 tracing::info!(sources = sources.len(), "sources changed");
                 let touched = context.world().using(&sources);
-                context.queue.add(touched, Priority::Rotation, &Cause::since(CauseKind::Rotation, since));
+                let cause = traced::rotation(&sources, touched.len(), since);
+                context.queue.add(touched, Priority::Rotation, &cause);
             }
             Change::Mount(state) => {
                 match &state {

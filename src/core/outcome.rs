@@ -100,6 +100,7 @@ pub fn status(
         decisions: decisions(request, outcomes),
         last_sync_time: outcomes.iter().filter_map(|outcome| outcome.written).max().map(Time),
         retry_at,
+        trace_id: None,
     }
 }
 

@@ -16,13 +16,15 @@ use kube::{
 use tower::{BoxError, Service, layer::layer_fn};
 
 use super::Leadership;
-use crate::error::NotLeader;
+use crate::{error::NotLeader, telemetry::traces::client_layer};
 
 /// A client that writes only while `leadership` lasts.
 pub fn client(config: Config, leadership: &Leadership) -> kube::Result<Client> {
     let leadership = leadership.clone();
-    let layer = layer_fn(move |inner| Gate { inner, leadership: leadership.clone() });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+    // Within the gate: a call that it does not let through was never made.
+    let calls = client_layer(&config.cluster_url);
+    let gate = layer_fn(move |inner| Gate { inner, leadership: leadership.clone() });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&calls).with_layer(&gate).build())
 }
 
 struct Gate<S> {
