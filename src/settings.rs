@@ -92,7 +92,7 @@ pub struct Args {
     #[arg(long, env, value_name = "TEXT", default_value = PROGRAM, help_heading = "Identity")]
     managed_by: String,
 
-    /// Address of /livez and /readyz. With port 0 the system chooses one; the log tells which.
+    /// Address of /livez and /readyz, and of /log-level, which answers this machine only. With port 0 the system chooses one; the log tells which.
     #[arg(long, env, value_name = "IP:PORT", default_value = "0.0.0.0:8080", help_heading = "Process")]
     listen: String,
 
@@ -101,7 +101,7 @@ pub struct Args {
     log_format: String,
 
     /// What to log: error, warn, info, debug or trace, or directives such as info,kube_runtime=debug. What could show
-    /// the content of a Secret cannot be switched on.
+    /// the content of a Secret cannot be switched on. Changed while it runs by PUT /log-level.
     #[arg(long, env, value_name = "DIRECTIVES", default_value = "info", help_heading = "Process")]
     log_level: String,
 

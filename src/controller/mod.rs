@@ -15,6 +15,8 @@ mod recorder;
 mod report;
 mod secret_api;
 mod secret_body;
+#[cfg(test)]
+mod tests;
 mod traced;
 mod watch;
 
@@ -229,17 +231,5 @@ impl Next {
         self.turn = soonest(self.turn, other.turn);
         self.failed |= other.failed;
         self.abandoned |= other.abandoned;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_caught_and_what_it_said_is_dropped() {
-        let outcome = attempt(async { panic!("hunter2") as u8 }).await;
-        assert_eq!(outcome, Err(Panicked));
-        assert_eq!(attempt(async { 7 }).await, Ok(7));
     }
 }

@@ -90,7 +90,7 @@ where
     while let Some(event) = stream.next().await {
         let mut cause = Cause::new(kind_of(gate));
         // Until all has been read, what is shown was there before.
-        let changed = context.world().is_ready().then(|| changed(&event)).flatten();
+        let changed = context.world().is_ready().then(|| event.as_ref().ok().and_then(changed)).flatten();
         let touched = match event {
             Err(error) => {
                 failures += 1;

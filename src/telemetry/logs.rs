@@ -74,7 +74,7 @@ impl LogLevel {
 
     /// One that is not the process's; it lives as long as the subscriber.
     #[cfg(test)]
-    pub(super) fn for_tests(format: LogFormat, directives: &str) -> (Self, impl Subscriber + Send + Sync) {
+    pub(super) fn for_tests(format: LogFormat, directives: &str) -> (Self, impl Subscriber + Send + Sync + use<>) {
         let filter = LogFilter::parse(directives).unwrap();
         let (subscriber, level) = subscriber(format, &filter, false, &Traces::off(), io::sink);
         (level, subscriber)
@@ -105,7 +105,7 @@ fn subscriber<W>(
     colours: bool,
     traces: &Traces,
     writer: W,
-) -> (impl Subscriber + Send + Sync, LogLevel)
+) -> (impl Subscriber + Send + Sync + use<W>, LogLevel)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

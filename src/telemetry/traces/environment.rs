@@ -21,7 +21,7 @@ pub struct Variable {
 }
 
 macro_rules! variables {
-    ($( $(#[doc = $doc:literal])+ $name:ident = $default:literal; )+) => {
+    ($( $(#[doc = $doc:literal])+ $name:ident = $default:expr; )+) => {
         $( const $name: &str = stringify!($name); )+
 
         /// Every variable that is honoured.
@@ -71,7 +71,7 @@ variables! {
     /// `true`: no traces, whatever address is set.
     OTEL_SDK_DISABLED = "false";
     /// `service.name` of every span.
-    OTEL_SERVICE_NAME = "secrets-distributor";
+    OTEL_SERVICE_NAME = env!("CARGO_PKG_NAME");
     /// More about the process, as `name=value,name=value`. `service.version`, `service.instance.id`,
     /// `k8s.namespace.name` and `k8s.pod.name` are there without it.
     OTEL_RESOURCE_ATTRIBUTES = "";
