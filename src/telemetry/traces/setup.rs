@@ -92,6 +92,9 @@ impl Traces {
         if running.provider.shutdown_with_timeout(FLUSH).is_err() {
             tracing::warn!("leaving with traces that could not be sent");
         }
+        if self.dropped() > 0 {
+            tracing::warn!(spans = self.dropped(), "spans were dropped since the start");
+        }
     }
 }
 
