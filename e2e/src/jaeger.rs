@@ -116,6 +116,11 @@ impl Jaeger {
         Ok(found.data)
     }
 
+    /// Everything that it has of the operator, as it tells it.
+    pub async fn everything(&self) -> Result<String> {
+        self.get(&format!("/api/traces?service={SERVICE}&limit=1500")).await
+    }
+
     /// One trace, as soon as it is there: with its root, which comes last.
     pub async fn trace(&self, id: &str) -> Result<JaegerTrace> {
         eventually(READY_WITHIN, &format!("Jaeger has trace {id}"), async || {
@@ -255,7 +260,7 @@ impl JaegerTrace {
 
     fn branch(&self, span: &JaegerSpan, depth: usize, lines: &mut Vec<String>) {
         let milliseconds = span.duration as f64 / 1000.0;
-        lines.push(format!("{:indent$}{} {milliseconds:.1} ms", "", span.name, indent = 2 * depth));
+        lines.push(format!("{milliseconds:>7.1} ms  {:indent$}{}", "", span.name, indent = 2 * depth));
         self.children(span).for_each(|child| self.branch(child, depth + 1, lines));
     }
 }

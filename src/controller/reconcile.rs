@@ -21,6 +21,7 @@ use crate::{
     core::{
         bytes::SecretBytes,
         decide::{Denial, Permit},
+        explain::RuleRef,
         index::{Origin, SecretState, Stored},
         name::{RequestKey, SourceName, Target},
         outcome::{self, End, Outcome},
@@ -62,9 +63,11 @@ impl Context {
         let ended = ended(&plan, &done, &cleared);
         let failure = done.iter().find_map(|done| done.failure.filter(|_| done.ended().0 == Ended::Failed));
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
+        let changed = done.iter().any(|done| done.changed);
         let settled = plan.is_complete() && !done.iter().any(|done| done.put_off);
         let outcomes = settled.then(|| done.into_iter().filter_map(|done| self.outcome(&plan.subject, done)).collect());
-        let told = self.report(key, &plan, outcomes, notes, now).instrument(STATUS.start()).await;
+        let told = Told { outcomes, notes, changed };
+        let told = self.report(key, &plan, told, now).instrument(STATUS.start()).await;
         next.failed |= cleared.failure.is_some() || told.is_err();
         let failure = failure.or(cleared.failure).or(told.as_ref().err().map(ApiFailure::kind));
         Attempt::of(next, &ended, failure, told.unwrap_or(false))
@@ -107,10 +110,15 @@ impl Context {
         contents: &Result<Contents, MountError>,
         now: Timestamp,
     ) -> Option<Done> {
-        let span = traced::target(&plan.target, plan.permit());
+        let span = traced::target(&plan.target);
         let done = self.see_to(plan, contents, now).instrument(span.clone()).await?;
-        traced::done(&span, &done);
+        traced::done(&span, &done, || plan.permit().map(|permit| self.granting_rules(permit, now)).unwrap_or_default());
         Some(done)
+    }
+
+    fn granting_rules(&self, permit: &Permit, now: Timestamp) -> Vec<RuleRef> {
+        let explained = self.world().explain(permit.request(), &permit.target().namespace, now);
+        explained.mappings.into_iter().flat_map(|mapping| mapping.granted_by).collect()
     }
 
     /// One destination. `None`: nothing can be said about it yet.
@@ -187,7 +195,7 @@ impl Context {
     async fn clear_all(&self, plan: &Plan, now: Timestamp) -> Cleared {
         let mut cleared = Cleared::default();
         for leftover in &plan.leftovers {
-            let span = traced::target(&leftover.target, None);
+            let span = traced::target(&leftover.target);
             match self.clear(leftover, now).instrument(APPLY.start_in(&span)).await {
                 Ok(note) => {
                     traced::ended_as(&span, ended_by(leftover), None);
@@ -210,8 +218,7 @@ impl Context {
         &self,
         key: &RequestKey,
         plan: &Plan,
-        outcomes: Option<Vec<Outcome>>,
-        notes: Vec<Note>,
+        Told { outcomes, notes, changed }: Told,
         now: Timestamp,
     ) -> Result<bool, ApiFailure> {
         let previous = self.reports.previous(key);
@@ -224,7 +231,7 @@ impl Context {
                 (&request.uid, outcomes.map(|outcomes| outcome::status(request, &outcomes, &previous, now)))
             }
         };
-        match self.reports.report(key, uid, status, notes).await {
+        match self.reports.report(key, uid, status, notes, changed).await {
             Err(ApiFailure::NotFound) => Ok(false),
             other => other.inspect_err(|failure| tracing::warn!(request = %key, "status not written: {failure}")),
         }
@@ -234,7 +241,7 @@ impl Context {
     pub(super) async fn report_panic(&self, key: &RequestKey) {
         let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
         let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
-        if let Err(failure) = self.reports.report(key, &request.uid, Some(status), Vec::new()).await {
+        if let Err(failure) = self.reports.report(key, &request.uid, Some(status), Vec::new(), false).await {
             tracing::warn!(request = %key, "status not written: {failure}");
         }
     }
@@ -270,6 +277,15 @@ impl Context {
         let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
         Done { next, put_off, failure: Some(failure.kind()), ..Done::held(target, reason, message) }
     }
+}
+
+/// What there is to tell after an attempt.
+struct Told {
+    /// None: it is open what to say.
+    outcomes: Option<Vec<Outcome>>,
+    notes: Vec<Note>,
+    /// Whether a Secret was changed.
+    changed: bool,
 }
 
 /// How each part of an attempt ended.

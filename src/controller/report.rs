@@ -89,16 +89,18 @@ impl Reports {
     }
 
     /// Writes the status, if there is one and it says anything new, and then the events: those of what was done
-    /// also if the status could not be written. Answers whether anything was written.
+    /// also if the status could not be written. Answers whether anything was written. `changed`: the attempt has
+    /// changed a Secret.
     pub async fn report(
         &self,
         key: &RequestKey,
         uid: &Uid,
         status: Option<SecretsDistributionStatus>,
         mut notes: Vec<Note>,
+        changed: bool,
     ) -> Result<bool, ApiFailure> {
         let written = match status {
-            Some(status) => self.write(key, uid, status).await,
+            Some(status) => self.write(key, uid, status, changed).await,
             None => Ok(None),
         };
         let told = written.map(|news| {
@@ -116,11 +118,12 @@ impl Reports {
         key: &RequestKey,
         uid: &Uid,
         mut status: SecretsDistributionStatus,
+        changed: bool,
     ) -> Result<Option<Vec<Note>>, ApiFailure> {
         let previous = self.previous(key);
-        // Another trace alone is no news.
+        // That somebody has looked is no news: another trace alone is, if its attempt has changed a Secret.
         status.trace_id.clone_from(&previous.trace_id);
-        if status_patch(&previous, &status).is_none() {
+        if !changed && status_patch(&previous, &status).is_none() {
             return Ok(None);
         }
         status.trace_id = current_trace().map(|trace| trace.to_string());

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     core::{
-        decide::Permit,
+        explain::RuleRef,
         name::{RequestKey, SourceName, Target},
         request::Request,
     },
@@ -80,26 +80,28 @@ pub fn conclude(span: &Span, key: &RequestKey, attempt: &Attempt) {
 }
 
 /// The work at one destination begins.
-pub fn target(target: &Target, permit: Option<&Permit>) -> Span {
+pub fn target(target: &Target) -> Span {
     let span = SEE_TO.start();
-    if span.is_disabled() {
-        return span;
-    }
-    span.set(NAMESPACE, target.namespace.to_string());
-    span.set(TARGET, target.to_string());
-    if let Some(permit) = permit {
-        let rules = permit.rules().iter().take(MAX_NAMES);
-        span.set(GRANTED_BY, texts(rules.map(|(policy, place)| format!("{policy} rules[{place}]"))));
+    if !span.is_disabled() {
+        span.set(NAMESPACE, target.namespace.to_string());
+        span.set(TARGET, target.to_string());
     }
     span
 }
 
-/// The work at one destination is over.
-pub fn done(span: &Span, done: &Done) {
+/// The work at one destination is over. `rules` finds out which rules grant it, where anybody wants to know.
+pub fn done(span: &Span, done: &Done, rules: impl FnOnce() -> Vec<RuleRef>) {
+    if span.is_disabled() {
+        return;
+    }
     let (ended, reason) = done.ended();
     ended_as(span, ended, done.failure.filter(|_| ended == Ended::Failed));
     if let Some(reason) = reason {
         span.set(REASON, reason.as_str());
+    }
+    if !done.granted_by.is_empty() && ended != Ended::Unchanged {
+        let rules: BTreeSet<_> = rules().iter().map(|rule| format!("{} rules[{}]", rule.policy, rule.rule)).collect();
+        span.set(GRANTED_BY, texts(rules.into_iter().take(MAX_NAMES)));
     }
 }
 

@@ -98,7 +98,6 @@ pub struct Permit {
     request: Arc<Request>,
     destination: NamespaceName,
     granted: Vec<BTreeSet<PolicyName>>,
-    rules: BTreeSet<(PolicyName, usize)>,
     revocation: Revocation,
     adopt: bool,
 }
@@ -127,11 +126,6 @@ impl Permit {
     /// The first of the policies that grant each mapping.
     pub fn leading_policies(&self) -> Vec<PolicyName> {
         self.granted.iter().filter_map(|policies| policies.first().cloned()).collect()
-    }
-
-    /// The rules that grant, of all mappings together: the policy of each, and its place among the policy's rules.
-    pub fn rules(&self) -> &BTreeSet<(PolicyName, usize)> {
-        &self.rules
     }
 
     /// What shall happen when the grant goes.
@@ -178,7 +172,6 @@ pub fn decide(ask: Ask<'_>, policies: &Applicable<'_>, quota_full: Option<u32>) 
 /// The grant of one mapping.
 struct Grant {
     policies: BTreeSet<PolicyName>,
-    rules: BTreeSet<(PolicyName, usize)>,
     revocation: Revocation,
     adopt: bool,
 }
@@ -204,22 +197,20 @@ fn is_reserved(secret_type: &SecretType) -> bool {
 fn granted(ask: Ask<'_>, mapping: &Mapping, policies: &Applicable<'_>) -> Option<Grant> {
     let mut grant: Option<Grant> = None;
     for policy in policies.allowing(ask) {
-        let is_match = |rule: &Rule| rule.effect == Effect::Allow && rule.matches(ask, mapping);
-        let allows: Vec<_> = policy.rules.iter().enumerate().filter(|(_, rule)| is_match(rule)).collect();
-        if !allows.is_empty() {
-            merge(&mut grant, policy, &allows);
+        let mut allows = policy.rules_for(Effect::Allow).filter(|rule| rule.matches(ask, mapping)).peekable();
+        if allows.peek().is_some() {
+            let adopt = allows.any(|rule| rule.adopt);
+            merge(&mut grant, policy, adopt);
         }
     }
     grant
 }
 
-fn merge(grant: &mut Option<Grant>, policy: &Policy, allows: &[(usize, &Rule)]) {
-    let (policies, rules) = Default::default();
-    let grant = grant.get_or_insert(Grant { policies, rules, revocation: policy.revocation, adopt: false });
+fn merge(grant: &mut Option<Grant>, policy: &Policy, adopt: bool) {
+    let grant = grant.get_or_insert(Grant { policies: BTreeSet::new(), revocation: policy.revocation, adopt });
     grant.policies.insert(policy.name.clone());
-    grant.rules.extend(allows.iter().map(|(place, _)| (policy.name.clone(), *place)));
     grant.revocation = grant.revocation.stricter(policy.revocation);
-    grant.adopt |= allows.iter().any(|(_, rule)| rule.adopt);
+    grant.adopt |= adopt;
 }
 
 /// Why nothing grants the mapping. It looks at the rules that come closest: those that name the source.
@@ -287,7 +278,6 @@ fn permit(ask: Ask<'_>, grants: Vec<Grant>) -> Permit {
         adopt: ask.request.adopt && grants.iter().all(|grant| grant.adopt),
         // A request without a mapping cannot be parsed, so there is a grant; Delete is the stricter default.
         revocation: revocation.unwrap_or(Revocation::Delete(jiff::SignedDuration::ZERO)),
-        rules: grants.iter().flat_map(|grant| grant.rules.iter().cloned()).collect(),
         granted: grants.into_iter().map(|grant| grant.policies).collect(),
     }
 }

@@ -90,6 +90,22 @@ async fn an_attempt_that_finds_nothing_to_do_leaves_nothing_and_no_other_trace_i
     assert_eq!((recorder.spans().len(), bench.api.sent.lock().unwrap().len()), told);
 }
 
+/// Also within the same second, in which the status has nothing else to say.
+#[tokio::test]
+async fn the_status_names_the_last_attempt_that_changed_a_secret() {
+    let recorder = Recorder::start();
+    let bench = bench(GENEROUS).asks(json!({}));
+    for _ in 0..2 {
+        // The server of this test forgets what it was sent: the Secret is made anew each time.
+        assert_eq!(bench.attempt(&cause()).await, Ended::Written);
+        let roots: Vec<_> = recorder.spans().into_iter().filter(|span| span.name == "distribute").collect();
+        let status = bench.api.last("/status").unwrap();
+        assert_eq!(status["status"]["traceID"], roots.last().unwrap().trace.to_string());
+        let target = crate::core::name::Target { namespace: key().namespace, name: key().name };
+        bench.context.world_mut().delete_secret(&target);
+    }
+}
+
 #[tokio::test]
 async fn a_denial_is_told_and_is_no_error() {
     let recorder = Recorder::start();
