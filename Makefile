@@ -13,6 +13,15 @@ define need
 @command -v $(1) > /dev/null || { echo "$(1) is missing. $(2)" >&2; exit 1; }
 endef
 
+# The suites on the control plane: those that inject faults, those that measure, and all others. Most of them wait most
+# of the time, so several run side by side.
+suites := $(sort $(basename $(notdir $(wildcard e2e/tests/*))))
+faults := crash faults gates kills late outage proxy rotation stale
+alone := fairness
+sociable := $(filter-out $(faults) $(alone),$(suites))
+side_by_side := --no-print-directory --keep-going --output-sync=target --jobs=3
+unit_tests := cargo test --locked --package secrets-distributor; cargo test --locked --package e2e --lib --bins
+
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +36,20 @@ demo: prerequisites ## Show the main job on a real control plane; KEEP=1 leaves 
 test: prerequisites ## Check everything: format, lints, unit, property and end-to-end tests.
 	$(call step,format,cargo fmt --all --check)
 	$(call step,lint,cargo clippy --locked --workspace --all-targets -- -D warnings)
-	$(call step,build,cargo build --locked --workspace)
-	$(call step,tests,cargo test --locked --workspace)
+	$(call step,build,cargo build --locked --workspace --all-targets)
+	$(call step,unit and property tests,$(unit_tests))
+	$(call step,end-to-end tests,$(MAKE) $(side_by_side) $(sociable:%=suite-%))
+	$(call step,end-to-end tests that need the machine alone,$(MAKE) --no-print-directory $(alone:%=suite-%))
+
+.PHONY: faults
+faults: prerequisites ## Kill, cut, freeze and starve the operator at every point, and see that the end is the same.
+	@cargo build --locked --workspace --all-targets
+	$(call step,faults,$(MAKE) $(side_by_side) $(faults:%=suite-%))
+
+# One file or folder of e2e/tests. With --output-sync each is told when it is over, so that none is told through another.
+suite-%:
+	@echo "== $*"
+	@cargo test --quiet --locked --package e2e --test $* -- --show-output
 
 .PHONY: fmt
 fmt: toolchain ## Format the sources.
@@ -40,13 +61,13 @@ lint: toolchain ## Lint; a warning is an error.
 
 .PHONY: unit
 unit: toolchain ## Run what needs no control plane: unit and property tests.
-	@cargo test --locked --package secrets-distributor
-	@cargo test --locked --package e2e --lib
+	@$(unit_tests)
 
 .PHONY: e2e
 e2e: prerequisites ## Run the tests on a real control plane.
-	@cargo build --locked --workspace --bins
-	@cargo test --locked --package e2e
+	@cargo build --locked --workspace --all-targets
+	@$(MAKE) $(side_by_side) $(sociable:%=suite-%)
+	@$(MAKE) --no-print-directory $(alone:%=suite-%)
 
 .PHONY: clean
 clean: ## Remove what Cargo built; the control plane's programs stay in the user's cache.

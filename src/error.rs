@@ -66,6 +66,12 @@ impl From<kube::Error> for ApiFailure {
     }
 }
 
+impl From<NotLeader> for ApiFailure {
+    fn from(NotLeader: NotLeader) -> Self {
+        Self::NotLeader
+    }
+}
+
 impl ApiFailure {
     /// One word for the kind, for `error.type` of spans.
     pub fn kind(&self) -> &'static str {

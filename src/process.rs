@@ -1,6 +1,7 @@
 //! The process around the operator: its memory, its signals, its servers, its exit code.
 
 use std::{
+    convert::Infallible,
     hash::{BuildHasher, RandomState},
     io,
     net::SocketAddr,
@@ -10,7 +11,7 @@ use std::{
 
 use futures::FutureExt;
 use http::{HeaderValue, header::USER_AGENT};
-use kube::{Client, Config, config::InferConfigError};
+use kube::{Config, config::InferConfigError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
     runtime::Runtime,
@@ -21,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Gates},
+    client::{self, Unusable},
     controller,
     lease::{self, Candidate, Identity, Leadership},
     settings::Settings,
     telemetry::{
-        self, LogLevel,
+        self, LogLevel, Metrics,
         traces::{Replica, Traces},
     },
 };
@@ -46,8 +48,8 @@ pub enum Error {
     )]
     NoCluster(#[source] Box<InferConfigError>),
     /// The configuration of the cluster cannot be used.
-    #[error("the cluster's configuration cannot be used: {0}; check the certificates and the user in the kubeconfig")]
-    BadCluster(#[source] Box<kube::Error>),
+    #[error("the cluster's configuration cannot be used: {0}")]
+    BadCluster(#[from] Unusable),
     /// The collector of traces cannot be spoken to as its settings say.
     #[error("traces cannot be sent: {0}; check the OTEL_* variables, or set OTEL_TRACES_EXPORTER=none")]
     BadCollector(String),
@@ -87,14 +89,15 @@ pub fn run(settings: Settings) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::System("cannot start threads", error));
     let identity = identity(settings.identity.as_deref());
-    let started = runtime.and_then(|runtime| Ok((start_traces(&settings, &identity, &runtime)?, runtime)));
+    let metrics = Metrics::new(settings.metrics_namespace_label);
+    let started = runtime.and_then(|runtime| Ok((start_traces(&settings, &identity, &metrics, &runtime)?, runtime)));
     let traces = started.as_ref().map_or_else(|_| Traces::off(), |(traces, _)| traces.clone());
     let log_level = telemetry::init(settings.log_format, &settings.log_filter, &traces);
     let runtime = match started {
         Ok((_, runtime)) => runtime,
         Err(error) => return failed(&error),
     };
-    let result = runtime.block_on(operate(settings, identity, log_level));
+    let result = runtime.block_on(operate(settings, identity, metrics, log_level));
     traces.finish();
     // Not dropped: that would wait for a read that hangs on the mount.
     runtime.shutdown_background();
@@ -104,14 +107,19 @@ pub fn run(settings: Settings) -> ExitCode {
     }
 }
 
-fn start_traces(settings: &Settings, identity: &Identity, runtime: &Runtime) -> Result<Traces, Error> {
+fn start_traces(
+    settings: &Settings,
+    identity: &Identity,
+    metrics: &Metrics,
+    runtime: &Runtime,
+) -> Result<Traces, Error> {
     let Some(traces) = &settings.traces else { return Ok(Traces::off()) };
     let replica = Replica {
         instance: identity.holder().to_string(),
         namespace: settings.namespace.to_string(),
         pod: settings.identity.clone(),
     };
-    Traces::start(traces, &replica, runtime.handle()).map_err(|error| Error::BadCollector(error.to_string()))
+    Traces::start(traces, &replica, metrics, runtime.handle()).map_err(|error| Error::BadCollector(error.to_string()))
 }
 
 fn failed(error: &Error) -> ExitCode {
@@ -119,17 +127,17 @@ fn failed(error: &Error) -> ExitCode {
     error.exit_code()
 }
 
-async fn operate(settings: Settings, identity: Identity, log_level: LogLevel) -> Result<(), Error> {
+async fn operate(settings: Settings, identity: Identity, metrics: Metrics, log_level: LogLevel) -> Result<(), Error> {
     let shutdown = shutdown_on_signal().map_err(|error| Error::System("cannot listen for signals", error))?;
     let config = config(&settings, &identity).await?;
-    let unusable = |error| Error::BadCluster(Box::new(error));
     let (gates, leadership) = (Gates::of_the_operator(), Leadership::default());
-    let client = lease::gate::client(config.clone(), &leadership).map_err(unusable)?;
-    let unguarded = Client::try_from(config).map_err(unusable)?;
+    let unguarded = client::client(&config, &metrics, Ok::<_, Infallible>)?;
+    let client = lease::gate::client(unguarded.clone(), &config, &metrics, &leadership)?;
     let listener = admin::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
 
     let mut parts = JoinSet::new();
-    let server = admin::serve(listener, gates.clone(), telemetry::level::router(log_level), shutdown.clone());
+    let more = telemetry::level::router(log_level);
+    let server = admin::serve(listener, gates.clone(), metrics.clone(), more, shutdown.clone());
     parts.spawn(async { server.await.map_err(|error| Error::System("the admin server failed", error)) });
     let candidate = Candidate::new(
         unguarded,
@@ -141,7 +149,7 @@ async fn operate(settings: Settings, identity: Identity, log_level: LogLevel) ->
     );
     let idle = CancellationToken::new();
     parts.spawn(candidate.run(idle.clone()).map(Ok));
-    let controller = controller::run(client, settings, gates, leadership, shutdown.clone());
+    let controller = controller::run(client, settings, gates, leadership, metrics, shutdown.clone());
     parts.spawn(async {
         // Whatever ends the controller: only then may another replica write.
         let _idle = idle.drop_guard();

@@ -18,12 +18,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("limits", &["api", "core"]),
     ("telemetry", &["api", "core"]),
     ("rbac", &["api"]),
-    ("admin", &["api", "core"]),
+    ("admin", &["api", "core", "telemetry"]),
     ("error", &[]),
-    ("lease", &["api", "admin", "error", "telemetry"]),
+    ("client", &["telemetry"]),
+    ("lease", &["api", "admin", "error", "client", "telemetry"]),
     ("settings", &["api", "core", "telemetry", "lease"]),
     ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"]),
-    ("process", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "lease", "settings", "controller"]),
+    (
+        "process",
+        &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "client", "lease", "settings", "controller"],
+    ),
 ];
 
 /// Words that would make a pure module impure: runtimes, clients, clocks, files, the environment.

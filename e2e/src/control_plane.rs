@@ -77,7 +77,12 @@ impl ControlPlane {
         Ok(path)
     }
 
-    async fn service_account_access(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
+    /// The administrator's access.
+    pub(crate) fn access(&self) -> &Kubeconfig {
+        &self.access
+    }
+
+    pub(crate) async fn service_account_access(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
         let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, namespace);
         let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };

@@ -64,3 +64,17 @@ pub(crate) async fn client(kubeconfig: Kubeconfig) -> Result<Client> {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
 }
+
+/// The same, and every failure is the caller's to see.
+pub(crate) async fn client_without_retries(kubeconfig: Kubeconfig) -> Result<Client> {
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+/// Lets a kubeconfig name another address of the same cluster.
+pub(crate) fn redirect(kubeconfig: &mut Kubeconfig, server: &str) {
+    for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+        cluster.server = Some(server.to_owned());
+    }
+}

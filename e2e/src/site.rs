@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::proxy::Proxy;
 use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, loopback};
 
 /// How long a change may take to show. Generous: what is tested is that it comes about, not how fast.
@@ -89,6 +91,14 @@ impl Site {
         Ok(Self { cluster, sources, config, operator: Mutex::default() })
     }
 
+    /// All of it but the operator, which will reach the API server only through the proxy.
+    pub async fn behind_proxy() -> Result<(Self, Proxy)> {
+        let site = Self::prepare().await?;
+        let proxy = Proxy::start(&site.cluster).await?;
+        let kubeconfig = Some(proxy.kubeconfig());
+        Ok((site.configured(|config| OperatorConfig { kubeconfig, ..config }), proxy))
+    }
+
     /// With other settings of the operator, from its next start on.
     #[must_use]
     pub fn configured(mut self, configure: impl FnOnce(OperatorConfig) -> OperatorConfig) -> Self {
@@ -145,12 +155,16 @@ impl Site {
     /// Waits until `/readyz` answers with that status and a text that has the fragment; answers with the text.
     pub async fn until_readyz(&self, status: u16, fragment: &str) -> Result<String> {
         eventually(SOON, &format!("/readyz: {status} with {fragment:?}"), async || {
-            let address = self.operator().as_ref().and_then(Operator::address).context("it does not listen yet")?;
-            let (found, text) = loopback::get(address, "/readyz").await?;
+            let (found, text) = loopback::get(self.address()?, "/readyz").await?;
             anyhow::ensure!(found == status && text.contains(fragment), "{found} {text}");
             Ok(text)
         })
         .await
+    }
+
+    /// Where its admin server listens.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        self.operator().as_ref().and_then(Operator::address).context("it does not listen yet")
     }
 
     fn operator(&self) -> MutexGuard<'_, Option<Operator>> {

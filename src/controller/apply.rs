@@ -18,10 +18,14 @@ use crate::{
         settle::{Foreign, Ownership, Revoking, Step, settle, whole_second},
     },
     error::ApiFailure,
+    lease::Term,
     limits::Urgency,
-    telemetry::traces::{
-        Traced,
-        names::{CONFIRM, LIMIT, THROTTLE_DELAY},
+    telemetry::{
+        metrics::Operation,
+        traces::{
+            Traced,
+            names::{CONFIRM, LIMIT, THROTTLE_DELAY},
+        },
     },
 };
 
@@ -42,8 +46,8 @@ pub enum Written {
     Failed(ApiFailure),
 }
 
-/// Whether this write has taken its token.
-struct Paid(bool);
+/// The term in which this write has taken its token: it is good for no other, whose budgets begin empty.
+struct Paid(Option<Term>);
 
 impl Context {
     /// Sees that the Secret is as it shall be.
@@ -53,7 +57,7 @@ impl Context {
             SecretState::Present(observed) => Some(*observed),
             _ => None,
         };
-        let mut paid = Paid(false);
+        let mut paid = Paid(None);
         for _ in 0..TRIES {
             let attempt = match &observed {
                 None => self.create(rendered, &mut paid).await,
@@ -78,6 +82,7 @@ impl Context {
             return Ok(Written::Throttled(wait));
         }
         let created = self.secrets.create(rendered).await?;
+        self.metrics.wrote(&rendered.permit().target().namespace, Operation::Create);
         self.remember(rendered, created);
         Ok(Written::Done(None))
     }
@@ -91,15 +96,16 @@ impl Context {
         paid: &mut Paid,
     ) -> Result<Result<(), Duration>, ApiFailure> {
         self.is_still_permitted(permit).instrument(CONFIRM.start()).await?;
-        if paid.0 {
+        let term = self.leadership.check()?;
+        if paid.0 == Some(term) {
             return Ok(Ok(()));
         }
         let span = LIMIT.start();
         let namespace = permit.target().namespace;
         let rate = self.world().rate(&namespace, Timestamp::now()).unwrap_or(self.default_rate);
-        let taken = self.limits.take(&namespace, &permit.request().key, urgency, rate);
+        let taken = self.limits.take(term.number(), &namespace, &permit.request().key, urgency, rate);
         span.set(THROTTLE_DELAY, taken.err().unwrap_or_default().as_secs_f64());
-        paid.0 = taken.is_ok();
+        paid.0 = taken.is_ok().then_some(term);
         Ok(taken)
     }
 
@@ -139,6 +145,7 @@ impl Context {
             Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field, paid).await,
             other => other?,
         };
+        self.metrics.wrote(&target.namespace, Operation::Change);
         if !rendered.is_held(&changed) {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
@@ -162,6 +169,7 @@ impl Context {
         match (field, ours) {
             ("type", true) => {
                 self.secrets.delete(&target, observed).await?;
+                self.metrics.wrote(&target.namespace, Operation::Delete);
                 self.create(rendered, paid).await
             }
             ("type", false) => Ok(Written::Conflict(format!(
@@ -190,11 +198,13 @@ impl Context {
             Revoking::Retain | Revoking::Wait { .. } => Ok(None),
             Revoking::Mark { until } => {
                 let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await?;
+                self.metrics.wrote(&target.namespace, Operation::Mark);
                 self.world_mut().secrets.apply(target, marked);
                 Ok(Some(Note::revoking(target, &observed.uid, until)))
             }
             Revoking::Delete => {
                 self.remove(target, observed).await?;
+                self.metrics.revoked(&target.namespace);
                 Ok(Some(Note::revoked(target, &observed.uid)))
             }
         }
@@ -214,6 +224,7 @@ impl Context {
 
     async fn remove(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
         self.secrets.delete(target, observed).await?;
+        self.metrics.wrote(&target.namespace, Operation::Delete);
         self.world_mut().secrets.delete(target);
         tracing::info!(secret = %target, "secret deleted");
         Ok(())

@@ -1,5 +1,7 @@
 //! What became of one destination, and of the attempt as a whole.
 
+use std::time::Instant;
+
 use super::{Next, events::Note};
 use crate::{
     api::conditions::Reason,
@@ -20,8 +22,8 @@ pub struct Done {
     pub shown: bool,
     /// It is planned anew at once, and nothing is worth saying until then.
     pub put_off: bool,
-    /// Whether the Secret was created, changed or deleted.
-    pub changed: bool,
+    /// When the Secret was created, changed or deleted, if it was.
+    pub changed: Option<Instant>,
     /// The kind of the failure, if there was one.
     pub failure: Option<&'static str>,
     pub note: Option<Note>,
@@ -30,8 +32,8 @@ pub struct Done {
 
 impl Done {
     pub fn of(target: &Target, end: End) -> Self {
-        let (granted_by, note, next, failure) = Default::default();
-        let (shown, put_off, changed) = (true, false, false);
+        let (granted_by, note, next, failure, changed) = Default::default();
+        let (shown, put_off) = (true, false);
         Self { target: target.clone(), end, granted_by, shown, put_off, changed, failure, note, next }
     }
 
@@ -49,18 +51,20 @@ impl Done {
 
     /// The same in one word, and why.
     pub fn ended(&self) -> (Ended, Option<Reason>) {
-        let is_failure = |reason: Reason| !self.put_off && matches!(reason, Reason::ApiError | Reason::WriteRefused);
-        match &self.end {
-            End::Synced if self.changed => (Ended::Written, None),
-            End::Synced => (Ended::Unchanged, None),
-            End::Held(reason, _) | End::Stuck(_, reason, _) if is_failure(*reason) => (Ended::Failed, Some(*reason)),
-            End::Held(reason, _) | End::Stuck(_, reason, _) => (Ended::Held, Some(*reason)),
-            End::Throttled(_) => (Ended::Throttled, Some(Reason::Throttled)),
-            End::Denied(denial) if self.changed => (Ended::Deleted, Some(denial.leading())),
-            End::Denied(denial) => (Ended::Denied, Some(denial.leading())),
-            End::Revoking(..) => (Ended::Revoking, Some(Reason::RevocationPending)),
-            End::Retained(denial) => (Ended::Retained, Some(denial.leading())),
-        }
+        let reason = self.end.reason();
+        let is_failure = !self.put_off && matches!(reason, Reason::ApiError | Reason::WriteRefused);
+        let ended = match &self.end {
+            End::Synced if self.changed.is_some() => Ended::Written,
+            End::Synced => Ended::Unchanged,
+            End::Held(..) | End::Stuck(..) if is_failure => Ended::Failed,
+            End::Held(..) | End::Stuck(..) => Ended::Held,
+            End::Throttled(_) => Ended::Throttled,
+            End::Denied(_) if self.changed.is_some() => Ended::Deleted,
+            End::Denied(_) => Ended::Denied,
+            End::Revoking(..) => Ended::Revoking,
+            End::Retained(_) => Ended::Retained,
+        };
+        (ended, Some(reason).filter(|_| self.end != End::Synced))
     }
 }
 

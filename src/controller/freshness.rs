@@ -31,8 +31,13 @@ const MAX_AGE: Duration = Duration::from_secs(2);
 /// How long the watch may take to show what the read has shown, before the write is put off.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// UID and generation of each policy.
-pub type Versions = HashMap<PolicyName, (String, i64)>;
+/// The policies at one revision of the store.
+pub struct Versions {
+    /// The revision.
+    pub revision: u64,
+    /// UID and generation of each policy.
+    pub generations: HashMap<PolicyName, (String, i64)>,
+}
 
 /// When the policies were last confirmed. The lock is held during a read: whoever comes meanwhile shares it.
 pub struct Freshness {
@@ -57,7 +62,9 @@ impl Freshness {
             let name = PolicyName::admitted(&meta.name.unwrap_or_default());
             (name, (meta.uid.unwrap_or_default(), meta.generation.unwrap_or_default()))
         };
-        Ok(list.items.into_iter().map(version).collect())
+        // Without a revision nothing tells whether the watch is ahead of the read.
+        let revision = list.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or(u64::MAX);
+        Ok(Versions { revision, generations: list.items.into_iter().map(version).collect() })
     }
 }
 

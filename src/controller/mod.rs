@@ -5,6 +5,7 @@ pub mod cause;
 mod done;
 mod events;
 mod freshness;
+mod gauges;
 mod lanes;
 mod namespaces;
 mod parse;
@@ -22,7 +23,7 @@ mod watch;
 
 use std::{
     future::Future,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
@@ -49,14 +50,18 @@ use crate::{
     lease::Leadership,
     limits::Limits,
     settings::Settings,
-    source::Folder,
+    source::{Extent, Folder},
+    telemetry::Metrics,
 };
 
 /// Everything a reconcile needs.
 pub struct Context {
     world: RwLock<World>,
     queue: Queue,
+    workers: usize,
     folder: Folder,
+    /// What the folder held when it was last usable.
+    extent: Mutex<Extent>,
     seal: Seal,
     secrets: SecretApi,
     reports: Reports,
@@ -69,6 +74,7 @@ pub struct Context {
     leadership: Leadership,
     client: Client,
     service_account: String,
+    metrics: Metrics,
 }
 
 /// Runs the controller until `shutdown`; what is in hand then is finished. `client` writes only while `leadership`
@@ -78,9 +84,11 @@ pub async fn run(
     settings: Settings,
     gates: Gates,
     leadership: Leadership,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) {
-    let context = Arc::new(Context::new(client, &settings, gates, leadership));
+    let context = Arc::new(Context::new(client, &settings, gates, leadership, metrics));
+    gauges::register(&context);
     let mut tasks = JoinSet::new();
     watch::spawn(&context, &settings, &mut tasks, &shutdown);
     tasks.spawn(watch::until(shutdown.clone(), take_over(context.clone())));
@@ -103,8 +111,8 @@ async fn work(context: Arc<Context>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             next = context.next() => next,
         };
-        let (this, at, span) = (context.clone(), key.clone(), traced::begin(&key, &cause));
-        match attempt(async move { this.reconcile(&at).await }.instrument(span.clone())).await {
+        let (this, at, why, span) = (context.clone(), key.clone(), cause.clone(), traced::begin(&key, &cause));
+        match attempt(async move { this.reconcile(&at, &why).await }.instrument(span.clone())).await {
             Ok(attempt) => {
                 traced::conclude(&span, &key, &attempt);
                 context.schedule(&key, attempt.next, cause);
@@ -132,12 +140,14 @@ async fn attempt<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
 /// Looks at every request when this replica begins to lead: what the one before it had in hand is not known.
 async fn take_over(context: Arc<Context>) {
     loop {
-        context.leadership.gained().await;
-        context.limits.restart();
+        let term = context.leadership.gained().await;
+        // Now, so that the budgets fill from here on: a worker that is faster begins them itself.
+        context.limits.begin(term.number());
+        context.world_mut().secrets.forget_expiries();
         context.policy_reports.counts_changed();
         let every = context.world().every_key();
         context.queue.add(every, Priority::Retry, &Cause::new(CauseKind::Start));
-        context.leadership.lost().await;
+        context.leadership.over(term).await;
     }
 }
 
@@ -156,11 +166,13 @@ struct Next {
 }
 
 impl Context {
-    fn new(client: Client, settings: &Settings, gates: Gates, leadership: Leadership) -> Self {
+    fn new(client: Client, settings: &Settings, gates: Gates, leadership: Leadership, metrics: Metrics) -> Self {
         Self {
             world: RwLock::new(World::new(settings.namespace.clone())),
             queue: Queue::new(settings.workers),
+            workers: settings.workers,
             folder: Folder::new(settings.secrets_path.clone()),
+            extent: Mutex::default(),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
             secrets: SecretApi::new(client.clone(), settings.api_timeout),
             reports: Reports::new(client.clone(), settings.api_timeout, settings.trace_url.clone()),
@@ -173,16 +185,17 @@ impl Context {
             leadership,
             client,
             service_account: format!("{}:{}", settings.namespace, settings.service_account),
+            metrics,
         }
     }
 
     /// The next key, and why; none while another replica leads.
     async fn next(&self) -> (RequestKey, Cause) {
         loop {
-            self.leadership.gained().await;
+            let term = self.leadership.gained().await;
             tokio::select! {
                 biased;
-                () = self.leadership.lost() => {}
+                () = self.leadership.over(term) => {}
                 next = self.queue.next() => return next,
             }
         }

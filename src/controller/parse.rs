@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{ResourceExt, api::DynamicObject};
 use serde::de::DeserializeOwned;
 
@@ -22,7 +23,7 @@ use crate::{
 pub fn request(mut object: DynamicObject) -> Option<(RequestKey, Stored, Known)> {
     let key = key_of(&object)?;
     let uid = object.uid().unwrap_or_default();
-    let version = object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default();
+    let version = version_of(&object.metadata);
     let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
     let status = status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
@@ -32,6 +33,11 @@ pub fn request(mut object: DynamicObject) -> Option<(RequestKey, Stored, Known)>
         Err(problem) => Stored::Invalid { uid: Uid::admitted(&uid), generation, problem },
     };
     Some((key, stored, Known { uid, version, status }))
+}
+
+/// The resource version: a number that grows with every change; 0 if there is none.
+pub fn version_of(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// What a request is known by.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +21,7 @@ use tokio::{
 use super::{
     Context,
     freshness::Versions,
+    parse::version_of,
     report::{patch_status, status_patch},
 };
 use crate::{
@@ -43,6 +47,8 @@ pub struct PolicyReports {
     client: Client,
     timeout: Duration,
     known: Mutex<HashMap<PolicyName, Known>>,
+    /// The newest resource version that the watch has shown.
+    shown: AtomicU64,
     due: Mutex<Option<Instant>>,
     changed: Notify,
 }
@@ -58,12 +64,20 @@ struct Known {
 impl PolicyReports {
     /// Nothing is known yet.
     pub fn new(client: Client, timeout: Duration) -> Self {
-        Self { client, timeout, known: Mutex::default(), due: Mutex::default(), changed: Notify::new() }
+        Self {
+            client,
+            timeout,
+            known: Mutex::default(),
+            shown: AtomicU64::new(0),
+            due: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// A watch has shown a policy.
     pub fn seen(&self, name: &PolicyName, meta: &ObjectMeta, status: Option<Value>) {
-        let version = meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default();
+        let version = version_of(meta);
+        self.shown.fetch_max(version, Ordering::AcqRel);
         let uid = meta.uid.clone().unwrap_or_default();
         let mut known = self.known();
         if known.get(name).is_some_and(|known| known.uid == uid && known.version > version) {
@@ -89,13 +103,22 @@ impl PolicyReports {
         self.known().remove(name);
     }
 
-    /// Whether the watch has shown exactly these policies, or newer generations of them.
+    /// A watch has shown that the policy is gone.
+    pub fn seen_gone(&self, name: &PolicyName, meta: &ObjectMeta) {
+        self.forget(name);
+        self.shown.fetch_max(version_of(meta), Ordering::AcqRel);
+    }
+
+    /// Whether the watch has shown what was read, or more than that.
     pub fn has_seen(&self, versions: &Versions) -> bool {
+        if self.shown.load(Ordering::Acquire) >= versions.revision {
+            return true;
+        }
         let known = self.known();
         let is_current = |(name, (uid, generation)): (&PolicyName, &(String, i64))| {
             known.get(name).is_some_and(|known| known.uid == *uid && known.generation >= *generation)
         };
-        known.len() == versions.len() && versions.iter().all(is_current)
+        known.len() == versions.generations.len() && versions.generations.iter().all(is_current)
     }
 
     /// Requests or namespaces have changed.
@@ -162,9 +185,9 @@ impl Context {
         let Some(patch) = status_patch(&known.status, &status) else { return Some(()) };
         let resource = ApiResource::erase::<DistributionPolicy>(&());
         let api = Api::<DynamicObject>::all_with(reports.client.clone(), &resource);
-        let written = patch_status(&api, name.as_str(), &known.uid, patch, reports.timeout).await;
+        let written = patch_status(&api, name.as_str(), (&known.uid, known.version), patch, reports.timeout).await;
         let written = written.inspect_err(|failure| tracing::warn!(policy = %name, "status not written: {failure}"));
-        let version = written.ok()?.metadata.resource_version?.parse().ok()?;
+        let version = version_of(&written.ok()?.metadata);
         reports.wrote(name, &known.uid, version, status);
         Some(())
     }
@@ -227,8 +250,22 @@ mod tests {
         PolicyName::admitted("p")
     }
 
+    /// Read at a revision that the watch has not shown anything of.
     fn versions(uid: &str, generation: i64) -> Versions {
-        HashMap::from([(name(), (uid.to_string(), generation))])
+        Versions { revision: u64::MAX, generations: HashMap::from([(name(), (uid.to_string(), generation))]) }
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_shows_more_than_was_read_has_seen_that_too() {
+        let reports = reports();
+        shown(&reports, "a", "5", 1);
+        let read = Versions { revision: 7, ..versions("a", 2) };
+        assert!(!reports.has_seen(&read), "it lags behind");
+        let meta = ObjectMeta { resource_version: Some("8".into()), ..Default::default() };
+        reports.seen_gone(&name(), &meta);
+        assert!(reports.has_seen(&read), "generation 2 came and went");
+        reports.wrote(&name(), "a", 11, DistributionPolicyStatus::default());
+        assert!(!reports.has_seen(&Versions { revision: 10, ..read }), "an own write shows nothing of others");
     }
 
     /// Else nothing would be written any more: the policies would never look confirmed again.
@@ -238,7 +275,7 @@ mod tests {
         shown(&reports, "a", "1", 1);
         reports.forget(&name());
         reports.wrote(&name(), "a", 2, DistributionPolicyStatus::default());
-        assert!(reports.has_seen(&HashMap::new()));
+        assert!(reports.has_seen(&Versions { revision: u64::MAX, generations: HashMap::new() }));
 
         shown(&reports, "b", "3", 1);
         reports.wrote(&name(), "a", 4, DistributionPolicyStatus::default());

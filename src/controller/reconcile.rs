@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt, StreamExt, stream};
@@ -12,6 +12,7 @@ use tracing::{Instrument, Span};
 use super::{
     Context, Next,
     apply::{Written, outranked},
+    cause::Cause,
     done::{Attempt, Cleared, Done},
     events::Note,
     traced,
@@ -31,9 +32,12 @@ use crate::{
     },
     error::ApiFailure,
     source::{Contents, MountError, SourceError},
-    telemetry::traces::{
-        Traced,
-        names::{APPLY, BYTES, DECIDE, Ended, KEYS, READ, RENDER, STATUS, TARGETS},
+    telemetry::{
+        metrics::Decided,
+        traces::{
+            Traced, current_trace,
+            names::{APPLY, BYTES, DECIDE, Ended, KEYS, READ, RENDER, STATUS, TARGETS},
+        },
     },
 };
 
@@ -49,9 +53,9 @@ const OUTDATED_RETRY: Duration = Duration::from_millis(200);
 
 impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
-    pub(super) async fn reconcile(&self, key: &RequestKey) -> Attempt {
+    pub(super) async fn reconcile(&self, key: &RequestKey, cause: &Cause) -> Attempt {
         let now = Timestamp::now();
-        let Some(plan) = self.decide(key, now) else { return Attempt::idle(Next::default()) };
+        let Some(plan) = self.plan(key, now) else { return Attempt::idle(Next::default()) };
         let mut next = Next { at: plan.wake_at, ..Next::default() };
         let contents = self.read(&plan).await;
         let done = self.carry_out(&plan, &contents, now).await;
@@ -60,27 +64,53 @@ impl Context {
         if next.abandoned {
             return Attempt::failed(Next { failed: true, ..Next::default() }, ApiFailure::NotLeader.kind());
         }
+        self.count_attempts(key, &plan, &done, cause);
         let ended = ended(&plan, &done, &cleared);
         let failure = done.iter().find_map(|done| done.failure.filter(|_| done.ended().0 == Ended::Failed));
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
-        let changed = done.iter().any(|done| done.changed);
+        let changed = done.iter().any(|done| done.changed.is_some());
         let settled = plan.is_complete() && !done.iter().any(|done| done.put_off);
         let outcomes = settled.then(|| done.into_iter().filter_map(|done| self.outcome(&plan.subject, done)).collect());
         let told = Told { outcomes, notes, changed };
         let told = self.report(key, &plan, told, now).instrument(STATUS.start()).await;
         next.failed |= cleared.failure.is_some() || told.is_err();
-        let failure = failure.or(cleared.failure).or(told.as_ref().err().map(ApiFailure::kind));
+        // A status that somebody has edited meanwhile is written anew: that is no failure.
+        let untold = told.as_ref().err().filter(|failure| **failure != ApiFailure::Conflict);
+        let failure = failure.or(cleared.failure).or(untold.map(ApiFailure::kind));
         Attempt::of(next, &ended, failure, told.unwrap_or(false))
     }
 
-    fn decide(&self, key: &RequestKey, now: Timestamp) -> Option<Plan> {
-        let decide = DECIDE.start();
-        let plan = self.world().plan(key, now)?;
-        decide.set(TARGETS, traced::count(plan.targets.len()));
+    /// Plans, and counts what was decided.
+    fn plan(&self, key: &RequestKey, now: Timestamp) -> Option<Plan> {
+        let span = DECIDE.start();
+        let (plan, took) = {
+            let world = self.world();
+            let begun = Instant::now();
+            (world.plan(key, now), begun.elapsed())
+        };
+        let Some(plan) = plan else {
+            self.metrics.decided(&key.namespace, Decided::Unready);
+            return None;
+        };
+        self.metrics.decision_took(took);
+        plan.targets.iter().for_each(|plan| self.metrics.decided(&plan.target.namespace, decided(&plan.aim)));
+        span.set(TARGETS, traced::count(plan.targets.len()));
         if let Subject::Live(request) = &plan.subject {
             traced::link_pipeline(&Span::current(), request);
         }
         Some(plan)
+    }
+
+    fn count_attempts(&self, key: &RequestKey, plan: &Plan, done: &[Done], cause: &Cause) {
+        if let Subject::Invalid { .. } = plan.subject {
+            self.metrics.attempted(&key.namespace, Reason::InvalidRequest);
+        }
+        let ended = done.iter().filter(|done| !done.put_off);
+        ended.for_each(|done| self.metrics.attempted(&done.target.namespace, done.end.reason()));
+        for at in done.iter().filter(|done| done.end == End::Synced).filter_map(|done| done.changed) {
+            let trace = current_trace().map(|trace| trace.to_string());
+            self.metrics.propagated(cause.kind.as_str(), at.saturating_duration_since(cause.since), trace);
+        }
     }
 
     /// One generation of every source that is granted; nothing is opened for what is not.
@@ -135,7 +165,10 @@ impl Context {
                 let end = end_of(denial, *revoking);
                 let withdraw = self.withdraw(target, observed, *revoking, now).instrument(APPLY.start());
                 let done = match withdraw.await {
-                    Ok(note) => Done { note, changed: *revoking == Revoking::Delete, ..Done::of(target, end) },
+                    Ok(note) => {
+                        let changed = (*revoking == Revoking::Delete).then(Instant::now);
+                        Done { note, changed, ..Done::of(target, end) }
+                    }
                     Err(failure) => self.failed(target, &failure).while_revoking(denial),
                 };
                 Done { shown: plan.origin == Origin::Named, ..done }
@@ -170,7 +203,10 @@ impl Context {
         drop(span);
         match self.write(&rendered, state).instrument(APPLY.start()).await {
             Written::Unchanged => Done::of(&target, End::Synced),
-            Written::Done(note) => Done { note, changed: true, ..Done::of(&target, End::Synced) },
+            Written::Done(note) => {
+                self.note_expiry(&target, rendered.not_after());
+                Done { note, changed: Some(Instant::now()), ..Done::of(&target, End::Synced) }
+            }
             Written::Conflict(message) => {
                 let next = Next { recheck: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
@@ -182,6 +218,13 @@ impl Context {
                 Done { next, ..Done::of(&target, End::Throttled(until.unwrap_or(Timestamp::MAX))) }
             }
             Written::Failed(failure) => self.failed(&target, &failure),
+        }
+    }
+
+    fn note_expiry(&self, target: &Target, expiry: Option<Timestamp>) {
+        let is_known = self.world().secrets.expiry(target) == expiry;
+        if !is_known {
+            self.world_mut().secrets.set_expiry(target, expiry);
         }
     }
 
@@ -204,7 +247,10 @@ impl Context {
                 Err(failure) => {
                     traced::ended_as(&span, Ended::Failed, Some(failure.kind()));
                     tracing::warn!(secret = %leftover.target, "cannot be deleted: {failure}");
-                    self.judge_failure(&leftover.target, &failure);
+                    let (reason, _) = self.judge_failure(&leftover.target, &failure);
+                    if failure != ApiFailure::NotLeader {
+                        self.metrics.attempted(&leftover.target.namespace, reason);
+                    }
                     cleared.failure = Some(failure.kind());
                 }
             }
@@ -233,12 +279,15 @@ impl Context {
         };
         match self.reports.report(key, uid, status, notes, changed).await {
             Err(ApiFailure::NotFound) => Ok(false),
+            // Somebody has edited it meanwhile.
+            Err(ApiFailure::Conflict) => Err(ApiFailure::Conflict),
             other => other.inspect_err(|failure| tracing::warn!(request = %key, "status not written: {failure}")),
         }
     }
 
     /// Tells on the object itself that the operator failed on it.
     pub(super) async fn report_panic(&self, key: &RequestKey) {
+        self.metrics.attempted(&key.namespace, Reason::InternalError);
         let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
         let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
         if let Err(failure) = self.reports.report(key, &request.uid, Some(status), Vec::new(), false).await {
@@ -311,6 +360,14 @@ fn end_of(denial: &Denial, revoking: Revoking) -> End {
         Revoking::Delete => End::Denied(denial.clone()),
         Revoking::Retain => End::Retained(denial.clone()),
         Revoking::Mark { until } | Revoking::Wait { until } => End::Revoking(denial.clone(), until),
+    }
+}
+
+fn decided(aim: &Aim) -> Decided {
+    match aim {
+        Aim::Wait(Obstacle::NotListed) => Decided::Unready,
+        Aim::Write(..) | Aim::Wait(_) => Decided::Permitted,
+        Aim::Withdraw(..) => Decided::Denied,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one writer of a request's status, and of its events.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,11 +17,16 @@ use serde_json::{Value, json};
 
 use super::{
     events::{Note, news},
+    parse::version_of,
     recorder::{self, Recorder},
 };
 use crate::{
-    api::{SecretsDistribution, SecretsDistributionStatus, names},
-    core::name::{RequestKey, Uid},
+    api::{
+        SecretsDistribution, SecretsDistributionStatus,
+        conditions::{ConditionType, Reason},
+        names,
+    },
+    core::name::{NamespaceName, RequestKey, Uid},
     error::ApiFailure,
     settings::TraceUrl,
     telemetry::traces::current_trace,
@@ -88,6 +93,15 @@ impl Reports {
         self.known().get(key).map(|known| known.status.clone()).unwrap_or_default()
     }
 
+    /// How many requests of each namespace have which reason in their condition Ready, as far as they have a status.
+    pub fn tally(&self) -> BTreeMap<(NamespaceName, Option<Reason>), usize> {
+        let mut tally = BTreeMap::new();
+        for (key, known) in self.known().iter() {
+            *tally.entry((key.namespace.clone(), readiness(&known.status))).or_default() += 1;
+        }
+        tally
+    }
+
     /// Writes the status, if there is one and it says anything new, and then the events: those of what was done
     /// also if the status could not be written. Answers whether anything was written. `changed`: the attempt has
     /// changed a Secret.
@@ -132,13 +146,15 @@ impl Reports {
         let api = Api::namespaced_with(self.client.clone(), key.namespace.as_str(), &resource);
         // The watch may show it before the answer is here: then it is not somebody else's.
         let expected = self.expect(key, &status);
-        let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await;
+        let written =
+            patch_status(&api, key.name.as_str(), (uid.as_str(), expected.unwrap_or_default()), patch, self.timeout)
+                .await;
         let written = written.inspect_err(|_| self.take_back(key, expected, &previous))?;
-        let version = written.metadata.resource_version.and_then(|version| version.parse().ok());
+        let version = version_of(&written.metadata);
         let reasons: Vec<_> = status.conditions.iter().map(|condition| condition.reason.as_str()).collect();
         tracing::debug!(request = %key, ?reasons, "status written");
         let news = news(&previous, &status);
-        self.wrote(key, Known { uid: uid.to_string(), version: version.unwrap_or_default(), status });
+        self.wrote(key, Known { uid: uid.to_string(), version, status });
         Ok(Some(news))
     }
 
@@ -180,24 +196,40 @@ impl Reports {
     }
 }
 
+/// The reason of the condition Ready: none that is not ours, whoever wrote it.
+fn readiness(status: &SecretsDistributionStatus) -> Option<Reason> {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str())?;
+    Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason).copied()
+}
+
 /// Whether both read the same in the API server, where times are whole seconds.
 fn says_the_same(a: &SecretsDistributionStatus, b: &SecretsDistributionStatus) -> bool {
     serde_json::to_value(a).ok() == serde_json::to_value(b).ok()
 }
 
-/// Writes a status, of the object with that UID only.
+/// Writes a status, of the object with that UID only, and of that version: a write of a leader from before that
+/// arrives late must not undo what the present one wrote. That an edit comes between costs one try more, which the
+/// edit brings about in any case.
 pub async fn patch_status(
     api: &Api<DynamicObject>,
     name: &str,
-    uid: &str,
+    (uid, version): (&str, u64),
     status: Value,
     timeout: Duration,
 ) -> Result<DynamicObject, ApiFailure> {
-    let patch = Patch::Merge(json!({ "metadata": { "uid": uid }, "status": status }));
+    let patch = Patch::Merge(json!({ "metadata": precondition(uid, version), "status": status }));
     let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.into()), ..Default::default() };
     match tokio::time::timeout(timeout, api.patch_status(name, &params, &patch)).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(ApiFailure::Unreachable),
+    }
+}
+
+/// What the object must be. Without a version, where none is known.
+fn precondition(uid: &str, version: u64) -> Value {
+    match version {
+        0 => json!({ "uid": uid }),
+        version => json!({ "uid": uid, "resourceVersion": version.to_string() }),
     }
 }
 
@@ -270,6 +302,12 @@ mod tests {
         reports.seen(&key, seen(2, own.clone()));
         reports.take_back(&key, expected, &first);
         assert_eq!(reports.previous(&key), own, "it came about before its answer was lost");
+    }
+
+    #[test]
+    fn a_status_is_of_one_version_of_one_object() {
+        assert_eq!(precondition("u", 7), json!({ "uid": "u", "resourceVersion": "7" }));
+        assert_eq!(precondition("u", 0), json!({ "uid": "u" }), "no version is known: 0 would never match");
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! What is watched in the whole cluster, and the folder: every change goes into the world, and the requests it
 //! touches into the queue.
 
-use std::{collections::BTreeSet, fmt::Debug, future::Future, pin::pin, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    future::Future,
+    pin::pin,
+    sync::{Arc, PoisonError},
+};
 
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -94,6 +100,7 @@ where
         let touched = match event {
             Err(error) => {
                 failures += 1;
+                context.metrics.watch_restarted(resource(gate));
                 complain(&context, gate, &error, failures);
                 sleep(backoff::delay(failures, 0.5)).await;
                 if is_lost(&error) {
@@ -141,6 +148,15 @@ fn kind_of(gate: Gate) -> CauseKind {
         Gate::Requests => CauseKind::Request,
         Gate::Policies => CauseKind::Policy,
         Gate::Namespaces => CauseKind::Namespace,
+    }
+}
+
+/// What is watched, as the API server names it.
+fn resource(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Requests => "secretsdistributions",
+        Gate::Policies => "distributionpolicies",
+        Gate::Namespaces => "namespaces",
     }
 }
 
@@ -233,13 +249,18 @@ impl Intake<DynamicObject> for Policies {
         let name = PolicyName::admitted(&object.name_any());
         self.listed.insert(name.clone());
         let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
-        context.policy_reports.seen(&name, &object.metadata, status);
         let compiled = parse::policy(&object).map(Arc::new);
-        context.world_mut().apply_policy(name, compiled)
+        let touched = context.world_mut().apply_policy(name.clone(), compiled);
+        // After the world: what was seen is what writes are decided by.
+        context.policy_reports.seen(&name, &object.metadata, status);
+        touched
     }
 
     fn delete(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
-        forget_policy(context, &PolicyName::admitted(&object.name_any()))
+        let name = PolicyName::admitted(&object.name_any());
+        let touched = context.world_mut().delete_policy(&name);
+        context.policy_reports.seen_gone(&name, &object.metadata);
+        touched
     }
 
     fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey> {
@@ -252,8 +273,9 @@ impl Intake<DynamicObject> for Policies {
 }
 
 fn forget_policy(context: &Context, name: &PolicyName) -> BTreeSet<RequestKey> {
+    let touched = context.world_mut().delete_policy(name);
     context.policy_reports.forget(name);
-    context.world_mut().delete_policy(name)
+    touched
 }
 
 /// Namespaces: their labels, and whether they are being deleted.
@@ -270,6 +292,7 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
     fn apply(&mut self, context: &Arc<Context>, object: PartialObjectMeta<KubeNamespace>) -> BTreeSet<RequestKey> {
         let Ok(name) = NamespaceName::parse(&object.name_any()) else { return BTreeSet::new() };
         self.listed.insert(name.clone());
+        context.metrics.namespace_exists(&name);
         let terminating = object.metadata.deletion_timestamp.is_some();
         let labels = object.metadata.labels.unwrap_or_default();
         let touched = context.world_mut().apply_namespace(Namespace { name: name.clone(), labels, terminating });
@@ -300,6 +323,7 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
 fn forget_namespace(context: &Context, name: &NamespaceName) -> BTreeSet<RequestKey> {
     context.namespaces.remove(name);
     context.policy_reports.counts_changed();
+    context.metrics.namespace_gone(name);
     context.world_mut().delete_namespace(name)
 }
 
@@ -308,9 +332,13 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Notic
         match change {
             Change::Sources(sources) => {
                 tracing::info!(sources = sources.len(), "sources changed");
+                context.metrics.sources_changed();
                 let touched = context.world().using(&sources);
                 let cause = traced::rotation(&sources, touched.len(), since);
                 context.queue.add(touched, Priority::Rotation, &cause);
+            }
+            Change::Extent(extent) => {
+                *context.extent.lock().unwrap_or_else(PoisonError::into_inner) = extent;
             }
             Change::Mount(state) => {
                 match &state {

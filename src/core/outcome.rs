@@ -55,6 +55,17 @@ pub enum End {
 }
 
 impl End {
+    /// Why it ended so, in one word.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Synced => Reason::UpToDate,
+            Self::Held(reason, _) | Self::Stuck(_, reason, _) => *reason,
+            Self::Throttled(_) => Reason::Throttled,
+            Self::Denied(denial) | Self::Retained(denial) => denial.leading(),
+            Self::Revoking(..) => Reason::RevocationPending,
+        }
+    }
+
     fn denial(&self) -> Option<&Denial> {
         match self {
             Self::Denied(denial) | Self::Revoking(denial, _) | Self::Retained(denial) | Self::Stuck(denial, ..) => {
@@ -77,15 +88,6 @@ pub fn status(
     let ready = ready(&permitted, &synced);
     let lookup = previous.conditions.as_slice();
     let stamp = |verdict: Verdict, kind| verdict.condition(kind, request.generation, lookup, now);
-    let retry_at = outcomes.iter().filter_map(|outcome| match outcome.end {
-        End::Revoking(_, until) | End::Throttled(until) => Some(until),
-        _ => None,
-    });
-    let retry_at = retry_at.min().map(in_whole_seconds).map(Time);
-    // One word for each time of throttling: that its turn has moved is not worth another write.
-    let goes_on =
-        |condition: &Condition| condition.reason == Reason::Throttled.as_str() && synced.reason == Reason::Throttled;
-    let retry_at = if lookup.iter().any(goes_on) { previous.retry_at.clone() } else { retry_at };
     SecretsDistributionStatus {
         observed_generation: Some(request.generation),
         conditions: vec![
@@ -99,9 +101,23 @@ pub fn status(
         targets_synced: Some(count(outcomes, |outcome| outcome.end == End::Synced)),
         decisions: decisions(request, outcomes),
         last_sync_time: outcomes.iter().filter_map(|outcome| outcome.written).max().map(Time),
-        retry_at,
+        retry_at: retry_at(outcomes, previous),
         trace_id: None,
     }
+}
+
+/// The end of the next grace period; without one, the turn of what is throttled. One word for each time of throttling:
+/// that its turn has moved is not worth another write.
+fn retry_at(outcomes: &[Outcome], previous: &SecretsDistributionStatus) -> Option<Time> {
+    let time = |of: fn(&End) -> Option<Timestamp>| {
+        outcomes.iter().filter_map(|outcome| of(&outcome.end)).min().map(in_whole_seconds).map(Time)
+    };
+    let ends = time(|end| if let End::Revoking(_, until) = end { Some(*until) } else { None });
+    let turn = time(|end| if let End::Throttled(until) = end { Some(*until) } else { None });
+    let before =
+        |reason: Reason| previous.targets.iter().any(|target| target.reason.as_deref() == Some(reason.as_str()));
+    let goes_on = before(Reason::Throttled) && !before(Reason::RevocationPending);
+    ends.or(if goes_on && turn.is_some() { previous.retry_at.clone() } else { turn })
 }
 
 /// The status of an object that cannot be understood.

@@ -3,6 +3,8 @@
 
 pub mod level;
 mod logs;
+pub mod metrics;
 pub mod traces;
 
 pub use logs::{InvalidDirectives, LogFilter, LogFormat, LogLevel, init};
+pub use metrics::Metrics;

@@ -12,9 +12,12 @@ use secrets_distributor::{
     },
     controller::cause::CauseKind,
     settings::Cli,
-    telemetry::traces::{
-        VARIABLES,
-        names::{ATTRIBUTES, Ended, SPANS},
+    telemetry::{
+        metrics::table,
+        traces::{
+            VARIABLES,
+            names::{ATTRIBUTES, Ended, SPANS},
+        },
     },
 };
 
@@ -29,12 +32,14 @@ fn the_reference_is_that_of_the_code() {
         events(),
         marks(),
         flags(),
+        gates(),
+        metrics(),
+        metric_labels(),
         variables(),
         spans(),
         attributes(),
         results(),
         causes(),
-        gates(),
         exit_codes(),
     ];
     let text = format!("{HEADER}# Reference\n\n{}", sections.join("\n"));
@@ -164,6 +169,22 @@ fn gates() -> String {
         other => panic!("{name} is {other:?} from the start"),
     });
     section("Readiness", about, &["gate", "closed because"], rows)
+}
+
+fn metrics() -> String {
+    let about = "`/metrics` on the same port answers in OpenMetrics 1.0, or in the older text format to who accepts only \
+        that. A replica that stands by answers too: add `and on (instance) secrets_distributor_leader == 1` to what only \
+        the one that leads knows, and take the maximum over replicas of what all of them see.";
+    let rows = table::ALL.iter().map(|metric| {
+        let labels: Vec<_> = metric.labels.iter().map(|label| code(label)).collect();
+        vec![code(&metric.series()), metric.kind.as_str().into(), labels.join(", "), metric.help.into()]
+    });
+    section("Metrics", about, &["metric", "type", "labels", "meaning"], rows)
+}
+
+fn metric_labels() -> String {
+    let rows = table::LABELS.iter().map(|(label, values)| vec![code(label), values.to_string()]);
+    section("Labels of metrics", "No other name of an object is ever a label.", &["label", "values"], rows)
 }
 
 fn exit_codes() -> String {

@@ -94,7 +94,9 @@ impl Bench {
         let server = api.clone();
         let service = service_fn(move |request| server.clone().answer(request));
         let client = Client::new(client_layer(&"https://api:6443".parse().unwrap()).layer(service), "default");
-        let context = Context::new(client, &settings, Gates::of_the_operator(), Leadership::default());
+        let leadership = Leadership::for_an_hour();
+        let context = Context::new(client, &settings, Gates::of_the_operator(), leadership, Metrics::new(true));
+        context.limits.begin(context.leadership.check().unwrap().number());
         let ns = NamespaceName::parse("ns").unwrap();
         let namespace = Namespace { name: ns.clone(), labels: Default::default(), terminating: false };
         let mut world = context.world_mut();
@@ -129,7 +131,7 @@ impl Bench {
     async fn attempt(&self, cause: &Cause) -> Ended {
         let key = key();
         let span = traced::begin(&key, cause);
-        let attempt = self.context.reconcile(&key).instrument(span.clone()).await;
+        let attempt = self.context.reconcile(&key, cause).instrument(span.clone()).await;
         traced::conclude(&span, &key, &attempt);
         attempt.ended
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::json;
 
@@ -156,6 +157,16 @@ fn throttling_is_told_once() {
     let throttled = |seconds| [outcome(&request, "a", End::Throttled(later(seconds)))];
     let first = status(&request, &throttled(5), &Default::default(), now());
     assert_eq!(status(&request, &throttled(9), &stored(&first), later(4)), stored(&first));
+    // Nor where something else is told before it.
+    let beside = |end, turn| [outcome(&request, "a", end), outcome(&request, "b", End::Throttled(later(turn)))];
+    let refused = || End::Held(Reason::NotDelegated, "why".into());
+    let first = status(&request, &beside(refused(), 5), &Default::default(), now());
+    assert_eq!(status(&request, &beside(refused(), 9), &stored(&first), later(4)), stored(&first));
+    // The end of a grace period is told as it is, and does not stay when it is over.
+    let pending = |until, turn| beside(End::Revoking(denial(&[Reason::SourceNotPermitted]), later(until)), turn);
+    let pending = status(&request, &pending(6, 9), &stored(&first), later(4));
+    assert_eq!(pending.retry_at, Some(Time(later(6))));
+    assert_eq!(status(&request, &beside(End::Synced, 9), &stored(&pending), later(7)).retry_at, Some(Time(later(9))));
 }
 
 #[test]

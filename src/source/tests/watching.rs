@@ -39,7 +39,13 @@ impl Watcher {
     }
 
     async fn next(&mut self) -> Change {
-        timeout(Duration::from_secs(60), self.changes.recv()).await.expect("no change in a minute").unwrap().change
+        loop {
+            let noticed = timeout(Duration::from_secs(60), self.changes.recv()).await;
+            match noticed.expect("no change in a minute").unwrap().change {
+                Change::Extent(_) => {}
+                change => return change,
+            }
+        }
     }
 
     /// Waits until all of these sources have been told, be it together or one after another. Nothing else may be.

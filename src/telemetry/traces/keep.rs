@@ -25,6 +25,7 @@ use opentelemetry_sdk::{
 };
 
 use super::names::{Ended, RESULT};
+use crate::telemetry::Metrics;
 
 /// The most spans of one trace: a request with hundreds of destinations is told in part.
 const MAX_OF_A_TRACE: usize = 1024;
@@ -33,21 +34,29 @@ const MAX_OF_A_TRACE: usize = 1024;
 const MAX_WAITING: usize = 16 * MAX_OF_A_TRACE;
 
 /// What the parts between span and collector know of each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ledger {
     /// Spans that were handed on, and did not reach the exporter yet.
     queued: AtomicUsize,
     dropped: AtomicU64,
+    metrics: Metrics,
 }
 
 impl Ledger {
+    pub fn new(metrics: Metrics) -> Self {
+        Self { queued: AtomicUsize::new(0), dropped: AtomicU64::new(0), metrics }
+    }
+
     /// Spans that were worth keeping and are lost.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
     pub fn drop_spans(&self, count: usize) {
-        self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+        if count > 0 {
+            self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+            self.metrics.spans_dropped(count as u64);
+        }
     }
 
     /// The exporter has taken them from its queue.
@@ -187,7 +196,7 @@ mod tests {
 
     /// Nothing takes from the queue: it fills up.
     fn bench(queue_size: usize) -> Bench {
-        let (exported, ledger) = (InMemorySpanExporter::default(), Arc::new(Ledger::default()));
+        let (exported, ledger) = (InMemorySpanExporter::default(), Arc::new(Ledger::new(Metrics::new(true))));
         let keep = Keep::new(SimpleSpanProcessor::new(exported.clone()), queue_size, ledger.clone());
         let tracer = SdkTracerProvider::builder().with_span_processor(keep).build().tracer("test");
         Bench { tracer, exported, ledger }
@@ -264,7 +273,7 @@ mod tests {
 
     #[test]
     fn roots_that_never_end_hold_no_more_than_the_bound() {
-        let (exported, ledger) = (InMemorySpanExporter::default(), Arc::new(Ledger::default()));
+        let (exported, ledger) = (InMemorySpanExporter::default(), Arc::new(Ledger::new(Metrics::new(true))));
         let keep = Arc::new(Keep::new(SimpleSpanProcessor::new(exported), 100, ledger.clone()));
         let shared = Shared(keep.clone());
         let tracer = SdkTracerProvider::builder().with_span_processor(shared).build().tracer("test");

@@ -24,6 +24,7 @@ use super::{
     environment::{Protocol, Settings},
     keep::{Keep, Ledger},
 };
+use crate::telemetry::Metrics;
 
 /// How long the last spans may take to leave when the process ends.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -58,13 +59,19 @@ impl Traces {
     /// Spans are made, and sent nowhere.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        Self(Some(Running { provider: SdkTracerProvider::builder().build(), ledger: Arc::default() }))
+        let ledger = Arc::new(Ledger::new(Metrics::new(true)));
+        Self(Some(Running { provider: SdkTracerProvider::builder().build(), ledger }))
     }
 
-    /// Begins. What is sent is sent on the runtime.
-    pub fn start(settings: &Settings, replica: &Replica, runtime: &Handle) -> Result<Self, ExporterBuildError> {
+    /// Begins. What is sent is sent on the runtime; what is lost is counted in the metrics.
+    pub fn start(
+        settings: &Settings,
+        replica: &Replica,
+        metrics: &Metrics,
+        runtime: &Handle,
+    ) -> Result<Self, ExporterBuildError> {
         let _runtime = runtime.enter();
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::new(metrics.clone()));
         let deliver = Deliver::new(exporter(settings)?, runtime.clone(), ledger.clone(), settings.patience);
         let batches = BatchSpanProcessor::builder(deliver).build();
         let keep = Keep::new(batches, settings.queue_size, ledger.clone());
@@ -82,7 +89,7 @@ impl Traces {
     }
 
     /// Spans that were worth keeping and are lost: no room in the queue, or a collector that does not take them.
-    pub fn dropped(&self) -> u64 {
+    fn dropped(&self) -> u64 {
         self.0.as_ref().map_or(0, |running| running.ledger.dropped())
     }
 

@@ -14,6 +14,7 @@ use super::{
     names::{ATTRIBUTES, Attribute, CALL, SPANS},
     parse_traceparent, setup,
 };
+use crate::telemetry::Metrics;
 
 /// Records the spans of this thread that would be exported.
 pub(crate) struct Recorder {
@@ -46,7 +47,8 @@ impl Recorded {
 impl Recorder {
     pub fn start() -> Self {
         let exported = InMemorySpanExporter::default();
-        let keep = Keep::new(SimpleSpanProcessor::new(exported.clone()), 10_000, Arc::new(Ledger::default()));
+        let keep =
+            Keep::new(SimpleSpanProcessor::new(exported.clone()), 10_000, Arc::new(Ledger::new(Metrics::new(true))));
         let provider = SdkTracerProvider::builder().with_span_processor(keep).build();
         let subscriber = tracing_subscriber::registry().with(setup::layer(&provider));
         let default = tracing::subscriber::set_default(subscriber);
