@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::go::{Cache, Pins};
 use crate::loopback::{self, free_ports};
 use crate::process::{Process, ending, guarded};
+use crate::supervisor::certificates::{Authority, save};
 use crate::{ControlPlane, OperatorConfig, eventually};
 
 static PINS: Pins = Pins {
@@ -37,24 +38,44 @@ pub struct Jaeger {
     query: SocketAddr,
     http: SocketAddr,
     grpc: SocketAddr,
+    /// Where the certificates are that it wants to see.
+    secured: Option<PathBuf>,
 }
 
 impl Jaeger {
-    /// Starts it on loopback, beside a control plane: its log goes with that.
+    /// Starts it on loopback, beside a control plane: its files go with that.
     pub async fn start(cluster: &ControlPlane) -> Result<Self> {
-        let log = cluster.directory().join("jaeger.log");
+        Self::launch(cluster.directory(), None).await
+    }
+
+    /// The same with TLS, for clients with a certificate of its authority.
+    pub async fn secured(cluster: &ControlPlane) -> Result<Self> {
+        let folder = cluster.directory().join("jaeger");
+        std::fs::create_dir_all(&folder)?;
+        let authority = Authority::new()?;
+        let (server, client) = (authority.server()?, authority.client("operator", None)?);
+        save(&folder, "ca.crt", &authority.pem())?;
+        for (name, identity) in [("server", server), ("client", client)] {
+            save(&folder, &format!("{name}.crt"), &identity.certificate)?;
+            save(&folder, &format!("{name}.key"), &identity.key)?;
+        }
+        Self::launch(cluster.directory(), Some(folder)).await
+    }
+
+    async fn launch(folder: &Path, secured: Option<PathBuf>) -> Result<Self> {
+        let log = folder.join("jaeger.log");
         let program = program().await?;
         for _ in 1..PORT_ATTEMPTS {
-            match Self::attempt(&program, &log).await {
+            match Self::attempt(&program, &log, secured.clone()).await {
                 // Somebody else took a port between the choice and the start.
                 Err(error) if error.to_string().contains("address already in use") => {}
                 other => return other,
             }
         }
-        Self::attempt(&program, &log).await
+        Self::attempt(&program, &log, secured.clone()).await
     }
 
-    async fn attempt(program: &Path, log: &Path) -> Result<Self> {
+    async fn attempt(program: &Path, log: &Path, secured: Option<PathBuf>) -> Result<Self> {
         let ports = free_ports::<7>()?.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let [query, http, grpc, query_grpc, admin, collector_grpc, collector_http] = ports;
         let mut command = guarded(program)?;
@@ -69,6 +90,12 @@ impl Jaeger {
         ] {
             command.arg(format!("--{flag}.host-port={address}"));
         }
+        for (protocol, folder) in secured.iter().flat_map(|folder| [("http", folder), ("grpc", folder)]) {
+            command.arg(format!("--collector.otlp.{protocol}.tls.enabled=true"));
+            for (flag, file) in [("cert", "server.crt"), ("key", "server.key"), ("client-ca", "ca.crt")] {
+                command.arg(format!("--collector.otlp.{protocol}.tls.{flag}={}", folder.join(file).display()));
+            }
+        }
         command.env("SPAN_STORAGE_TYPE", "memory");
         let mut process = Process::start("jaeger", command, log)?;
         eventually(READY_WITHIN, "Jaeger answers", async || {
@@ -82,7 +109,7 @@ impl Jaeger {
         })
         .await?
         .map_err(|ended| anyhow::anyhow!("{ended}\n{}", process.log_tail(15)))?;
-        Ok(Self { _process: process, query, http, grpc })
+        Ok(Self { _process: process, query, http, grpc, secured })
     }
 
     /// An operator that sends its traces here, each as soon as it is over.
@@ -93,12 +120,21 @@ impl Jaeger {
     /// The same by another protocol.
     pub fn traced_by(&self, mut config: OperatorConfig, protocol: &str) -> OperatorConfig {
         let address = if protocol == "grpc" { self.grpc } else { self.http };
-        let variables = [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}")),
+        let scheme = if self.secured.is_some() { "https" } else { "http" };
+        let mut variables = vec![
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{scheme}://{address}")),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned()),
             ("OTEL_BSP_SCHEDULE_DELAY", "50".to_owned()),
         ];
-        config.environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
+        if let Some(folder) = &self.secured {
+            let file = |name: &str| folder.join(name).display().to_string();
+            variables.extend([
+                ("OTEL_EXPORTER_OTLP_CERTIFICATE", file("ca.crt")),
+                ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", file("client.crt")),
+                ("OTEL_EXPORTER_OTLP_CLIENT_KEY", file("client.key")),
+            ]);
+        }
+        config.environment.extend(variables.into_iter().map(|(name, value)| (name.to_owned(), value)));
         config
     }
 

@@ -130,6 +130,7 @@ async fn whatever_it_does_everything_is_distributed_and_its_state_is_told_once()
     })
     .await?;
     assert!(again["dropped"].as_u64().context("no count")? > 0, "{again}");
+    site.until_metric("secrets_distributor_spans_dropped_total", &[], |dropped| dropped > 0.0).await?;
     assert!(collector.taken.load(Ordering::Relaxed) > 0);
 
     collector.set(Mood::Hangs);

@@ -27,9 +27,20 @@ struct Traced {
 }
 
 impl Traced {
-    async fn start(protocol: &str) -> Result<Self> {
+    async fn start() -> Result<Self> {
         let site = Site::prepare().await?;
         let jaeger = Jaeger::start(&site.cluster).await?;
+        Self::with(site, jaeger, "http/protobuf").await
+    }
+
+    /// By TLS, where both sides show a certificate.
+    async fn secured(protocol: &str) -> Result<Self> {
+        let site = Site::prepare().await?;
+        let jaeger = Jaeger::secured(&site.cluster).await?;
+        Self::with(site, jaeger, protocol).await
+    }
+
+    async fn with(site: Site, jaeger: Jaeger, protocol: &str) -> Result<Self> {
         let site = site.configured(|config| {
             let config = config.argument("--trace-url").argument("https://jaeger.example.org/trace/{traceID}");
             jaeger.traced_by(config, protocol)
@@ -40,7 +51,7 @@ impl Traced {
 
     async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<Traced> = OnceCell::const_new();
-        SHARED.get_or_try_init(|| Self::start("http/protobuf")).await
+        SHARED.get_or_try_init(Self::start).await
     }
 
     /// A tenant whose writes wait for no token, and whose policy is in force.
@@ -263,6 +274,10 @@ async fn a_rotation_is_linked_from_all_that_it_causes_and_one_can_walk_both_ways
     assert_eq!(requests, names.iter().map(|name| format!("{}/{name}", tenant.namespace)).collect());
     assert!(caused.iter().all(|trace| trace.root().unwrap().links() == [rotation.id.as_str()]));
     assert!(caused.iter().all(|trace| result(trace)[0] == "written"));
+    let metrics = traced.site.metrics_text().await?;
+    let mut of_rotations = metrics.lines().filter(|line| line.contains("propagation") && line.contains("\"rotation\""));
+    let is_caused = |line: &str| caused.iter().any(|trace| line.contains(&format!("trace_id=\"{}\"", trace.id)));
+    assert!(of_rotations.any(is_caused), "{metrics}");
     Ok(())
 }
 
@@ -294,10 +309,17 @@ async fn a_revocation_is_linked_to_the_change_of_its_policy_and_a_request_to_its
     Ok(())
 }
 
+#[tokio::test]
+async fn a_collector_that_wants_certificates_is_reached_by_http_as_well() -> Result<()> {
+    let traced = Traced::secured("http/protobuf").await?;
+    let tenant = traced.tenant("secured").await?;
+    traced.trace_of(&tenant, "first").await.map(drop)
+}
+
 /// By the other protocol, and with an operator of its own that no other test restarts.
 #[tokio::test]
 async fn a_restart_that_finds_all_well_leaves_no_trace() -> Result<()> {
-    let traced = Traced::start("grpc").await?;
+    let traced = Traced::secured("grpc").await?;
     let tenant = traced.tenant("restart").await?;
     let request = |name: &str| format!("{}/{name}", tenant.namespace);
     traced.until_traces(&[(REQUEST, &request("first"))], 1).await?;

@@ -9,6 +9,8 @@ use crate::{
         decide::Denial,
         name::{PolicyName, Target},
         outcome::End,
+        plan::{Fate, Leftover, Plan, Subject},
+        settle::Revoking,
     },
     telemetry::traces::names::Ended,
 };
@@ -109,6 +111,24 @@ impl Attempt {
             ended => ended,
         };
         Self { next, ended, reason, failure }
+    }
+}
+
+/// How each part of an attempt ended.
+pub fn ended(plan: &Plan, done: &[Done], cleared: &Cleared) -> Vec<(Ended, Option<Reason>)> {
+    let invalid = matches!(plan.subject, Subject::Invalid { .. });
+    let invalid = invalid.then_some((Ended::Invalid, Some(Reason::InvalidRequest)));
+    let leftovers = plan.leftovers.iter().filter(|_| cleared.failure.is_none());
+    let leftovers = leftovers.map(|leftover| (ended_by(leftover), None));
+    invalid.into_iter().chain(done.iter().map(Done::ended)).chain(leftovers).collect()
+}
+
+/// How a Secret ends that is not wanted any more, if nothing fails.
+pub fn ended_by(leftover: &Leftover) -> Ended {
+    match leftover.fate {
+        Fate::Prune | Fate::Orphan | Fate::Revoke(Revoking::Delete) => Ended::Deleted,
+        Fate::Revoke(Revoking::Retain) => Ended::Retained,
+        Fate::Revoke(Revoking::Mark { .. } | Revoking::Wait { .. }) => Ended::Revoking,
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     Context, Next,
     apply::{Written, outranked},
     cause::Cause,
-    done::{Attempt, Cleared, Done},
+    done::{Attempt, Cleared, Done, ended, ended_by},
     events::Note,
     traced,
 };
@@ -26,7 +26,7 @@ use crate::{
         index::{Origin, SecretState, Stored},
         name::{RequestKey, SourceName, Target},
         outcome::{self, End, Outcome},
-        plan::{Aim, Fate, Leftover, Obstacle, Plan, Subject, TargetPlan},
+        plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
         render::render,
         settle::Revoking,
     },
@@ -202,7 +202,10 @@ impl Context {
         };
         drop(span);
         match self.write(&rendered, state).instrument(APPLY.start()).await {
-            Written::Unchanged => Done::of(&target, End::Synced),
+            Written::Unchanged => {
+                self.note_expiry(&target, rendered.not_after());
+                Done::of(&target, End::Synced)
+            }
             Written::Done(note) => {
                 self.note_expiry(&target, rendered.not_after());
                 Done { note, changed: Some(Instant::now()), ..Done::of(&target, End::Synced) }
@@ -335,24 +338,6 @@ struct Told {
     notes: Vec<Note>,
     /// Whether a Secret was changed.
     changed: bool,
-}
-
-/// How each part of an attempt ended.
-fn ended(plan: &Plan, done: &[Done], cleared: &Cleared) -> Vec<(Ended, Option<Reason>)> {
-    let invalid = matches!(plan.subject, Subject::Invalid { .. });
-    let invalid = invalid.then_some((Ended::Invalid, Some(Reason::InvalidRequest)));
-    let leftovers = plan.leftovers.iter().filter(|_| cleared.failure.is_none());
-    let leftovers = leftovers.map(|leftover| (ended_by(leftover), None));
-    invalid.into_iter().chain(done.iter().map(Done::ended)).chain(leftovers).collect()
-}
-
-/// How a Secret ends that is not wanted any more, if nothing fails.
-fn ended_by(leftover: &Leftover) -> Ended {
-    match leftover.fate {
-        Fate::Prune | Fate::Orphan | Fate::Revoke(Revoking::Delete) => Ended::Deleted,
-        Fate::Revoke(Revoking::Retain) => Ended::Retained,
-        Fate::Revoke(Revoking::Mark { .. } | Revoking::Wait { .. }) => Ended::Revoking,
-    }
 }
 
 fn end_of(denial: &Denial, revoking: Revoking) -> End {
