@@ -66,6 +66,12 @@ impl From<kube::Error> for ApiFailure {
     }
 }
 
+impl From<NotLeader> for ApiFailure {
+    fn from(NotLeader: NotLeader) -> Self {
+        Self::NotLeader
+    }
+}
+
 impl ApiFailure {
     fn of_status(status: &kube::core::Status) -> Self {
         let causes = status.details.iter().flat_map(|details| &details.causes);

@@ -12,6 +12,7 @@
 //! | [`telemetry`] | logs, with what could show a Secret filtered out |
 //! | [`admin`] | `/livez`, `/readyz`, and the gates of readiness |
 //! | [`process`] | signals, memory, the cluster's client, exit codes: where the parts are put together |
+//! | [`client`] | how the API server is reached: the layers that all calls pass |
 //! | [`controller`] | the shell: watches, the queue, the steps of reconcile, status and events |
 //! | [`lease`] | of several replicas one writes: the election, and the gate that every write passes |
 //! | [`error`] | what the API server's answers mean: a closed set |
@@ -21,6 +22,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod client;
 pub mod controller;
 pub mod core;
 pub mod error;

@@ -41,6 +41,8 @@ pub struct Limits<C: Clock = MonotonicClock> {
 }
 
 struct State<C: Clock> {
+    /// The term of leadership that `start` is the start of.
+    term: u64,
     start: C::Instant,
     buckets: HashMap<NamespaceName, Bucket<C>>,
 }
@@ -56,28 +58,29 @@ struct Bucket<C: Clock> {
 impl<C: Clock + Clone> Limits<C> {
     /// Every bucket is empty now.
     pub fn new(clock: C) -> Self {
-        let state = State { start: clock.now(), buckets: HashMap::new() };
+        let state = State { term: 0, start: clock.now(), buckets: HashMap::new() };
         Self { clock, state: Mutex::new(state) }
     }
 
-    /// Begins anew: another replica wrote until now, and what it used of the budgets is not known.
-    pub fn restart(&self) {
-        let mut state = self.state();
-        state.start = self.clock.now();
-        state.buckets.clear();
+    /// A term of leadership begins, and every bucket is empty: another replica wrote until now, and what it used of
+    /// the budgets is not known.
+    pub fn begin(&self, term: u64) {
+        drop(self.state(term));
     }
 
     /// Takes a token for a write into `namespace`; or answers how long it is until this request's turn. Whoever
-    /// waits keeps its turn: those who come later queue up behind it.
+    /// waits keeps its turn: those who come later queue up behind it. The first token of a `term` begins it, if nobody
+    /// has: no budget of an earlier one is used in it.
     pub fn take(
         &self,
+        term: u64,
         namespace: &NamespaceName,
         key: &RequestKey,
         urgency: Urgency,
         rate: Rate,
     ) -> Result<(), Duration> {
+        let mut state = self.state(term);
         let now = self.clock.now();
-        let mut state = self.state();
         let since_start = Duration::from(now.duration_since(state.start));
         let bucket = state.buckets.entry(namespace.clone()).or_insert_with(|| self.bucket(rate, since_start));
         if bucket.rate != rate {
@@ -102,8 +105,12 @@ impl<C: Clock + Clone> Limits<C> {
         Bucket { rate, limiter, turns: BTreeMap::new(), next_turn: 0 }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<C>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self, term: u64) -> MutexGuard<'_, State<C>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.term < term {
+            *state = State { term, start: self.clock.now(), buckets: HashMap::new() };
+        }
+        state
     }
 }
 
@@ -147,6 +154,13 @@ mod tests {
         RequestKey { namespace: namespace("ns"), name: SecretName::parse(name).unwrap() }
     }
 
+    /// Empty buckets, at the start of the first term.
+    fn limits(clock: &FakeRelativeClock) -> Limits<FakeRelativeClock> {
+        let limits = Limits::new(clock.clone());
+        limits.begin(1);
+        limits
+    }
+
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn rate() -> Rate {
@@ -156,7 +170,7 @@ mod tests {
     #[test]
     fn five_hundred_requests_follow_the_curve_and_each_is_woken_once() {
         let clock = FakeRelativeClock::default();
-        let limits = Limits::new(clock.clone());
+        let limits = limits(&clock);
         clock.advance(MINUTE);
         let mut due: BTreeMap<u64, Vec<usize>> = BTreeMap::from([(0, (0..500).collect())]);
         let (mut written, mut tries, mut elapsed) = (0u64, 0, 0);
@@ -165,7 +179,7 @@ mod tests {
             elapsed = at;
             for request in requests {
                 tries += 1;
-                match limits.take(&namespace("a"), &key(&format!("r{request}")), Urgency::Create, rate()) {
+                match limits.take(1, &namespace("a"), &key(&format!("r{request}")), Urgency::Create, rate()) {
                     Ok(()) => written += 1,
                     Err(wait) => due.entry(at + wait.as_millis() as u64).or_default().push(request),
                 }
@@ -180,56 +194,75 @@ mod tests {
     fn a_restart_does_not_refill_a_budget() {
         let clock = FakeRelativeClock::default();
         for _ in 0..10 {
-            let limits = Limits::new(clock.clone());
-            assert!(limits.take(&namespace("a"), &key("r"), Urgency::Create, rate()).is_err());
+            let limits = limits(&clock);
+            assert!(limits.take(1, &namespace("a"), &key("r"), Urgency::Create, rate()).is_err());
             clock.advance(Duration::from_millis(999));
-            assert!(limits.take(&namespace("a"), &key("r"), Urgency::Create, rate()).is_err());
+            assert!(limits.take(1, &namespace("a"), &key("r"), Urgency::Create, rate()).is_err());
         }
-        let limits = Limits::new(clock.clone());
+        let limits = limits(&clock);
         clock.advance(Duration::from_secs(5));
-        let taken =
-            (0..20).filter(|i| limits.take(&namespace("b"), &key(&format!("r{i}")), Urgency::Create, rate()).is_ok());
+        let taken = (0..20)
+            .filter(|i| limits.take(1, &namespace("b"), &key(&format!("r{i}")), Urgency::Create, rate()).is_ok());
         assert_eq!(taken.count(), 5, "a namespace that is first seen later has what came since the start");
+    }
+
+    #[test]
+    fn a_new_term_uses_nothing_of_the_budget_of_an_earlier_one_whoever_begins_it() {
+        for first in [true, false] {
+            let clock = FakeRelativeClock::default();
+            let limits = limits(&clock);
+            clock.advance(MINUTE);
+            let take = |term, i| limits.take(term, &namespace("a"), &key(&format!("r{i}")), Urgency::Create, rate());
+            assert_eq!(take(1, 0), Ok(()));
+            if first {
+                limits.begin(2);
+            }
+            assert!(take(2, 1).is_err(), "a worker was faster than the take-over");
+            clock.advance(Duration::from_secs(5));
+            limits.begin(2);
+            limits.begin(1);
+            assert_eq!((1..20).filter(|i| take(2, *i).is_ok()).count(), 5, "what came since its start");
+        }
     }
 
     #[test]
     fn namespaces_do_not_share_and_a_changed_limit_holds_at_once() {
         let clock = FakeRelativeClock::default();
-        let limits = Limits::new(clock.clone());
+        let limits = limits(&clock);
         clock.advance(MINUTE);
         (0..20).for_each(|i| {
-            assert_eq!(limits.take(&namespace("a"), &key(&format!("r{i}")), Urgency::Create, rate()), Ok(()))
+            assert_eq!(limits.take(1, &namespace("a"), &key(&format!("r{i}")), Urgency::Create, rate()), Ok(()))
         });
-        assert!(limits.take(&namespace("a"), &key("x"), Urgency::Create, rate()).is_err());
-        assert_eq!(limits.take(&namespace("b"), &key("x"), Urgency::Create, rate()), Ok(()));
+        assert!(limits.take(1, &namespace("a"), &key("x"), Urgency::Create, rate()).is_err());
+        assert_eq!(limits.take(1, &namespace("b"), &key("x"), Urgency::Create, rate()), Ok(()));
         let slower = Rate::new(1, MINUTE, 1).unwrap();
-        let wait = limits.take(&namespace("b"), &key("y"), Urgency::Create, slower).unwrap_err();
+        let wait = limits.take(1, &namespace("b"), &key("y"), Urgency::Create, slower).unwrap_err();
         assert!(wait > Duration::from_secs(59), "{wait:?}");
     }
 
     #[test]
     fn a_request_that_never_comes_back_does_not_hold_up_the_others() {
         let clock = FakeRelativeClock::default();
-        let limits = Limits::new(clock.clone());
+        let limits = limits(&clock);
         let (a, slow) = (namespace("a"), Rate::new(60, MINUTE, 1).unwrap());
-        assert!(limits.take(&a, &key("deleted"), Urgency::Create, slow).is_err());
-        let wait = limits.take(&a, &key("next"), Urgency::Create, slow).unwrap_err();
+        assert!(limits.take(1, &a, &key("deleted"), Urgency::Create, slow).is_err());
+        let wait = limits.take(1, &a, &key("next"), Urgency::Create, slow).unwrap_err();
         clock.advance(wait);
-        assert!(limits.take(&a, &key("next"), Urgency::Create, slow).is_err(), "the first one may still come");
+        assert!(limits.take(1, &a, &key("next"), Urgency::Create, slow).is_err(), "the first one may still come");
         clock.advance(LATE);
-        assert_eq!(limits.take(&a, &key("next"), Urgency::Create, slow), Ok(()));
+        assert_eq!(limits.take(1, &a, &key("next"), Urgency::Create, slow), Ok(()));
     }
 
     #[test]
     fn what_is_outdated_goes_before_what_is_new() {
         let clock = FakeRelativeClock::default();
-        let limits = Limits::new(clock.clone());
+        let limits = limits(&clock);
         let (a, slow) = (namespace("a"), Rate::new(60, MINUTE, 1).unwrap());
-        let new = limits.take(&a, &key("new"), Urgency::Create, slow).unwrap_err();
-        let outdated = limits.take(&a, &key("outdated"), Urgency::Change, slow).unwrap_err();
+        let new = limits.take(1, &a, &key("new"), Urgency::Create, slow).unwrap_err();
+        let outdated = limits.take(1, &a, &key("outdated"), Urgency::Change, slow).unwrap_err();
         assert_eq!(outdated, new, "it takes the turn of the new one");
         clock.advance(new);
-        assert!(limits.take(&a, &key("new"), Urgency::Create, slow).is_err());
-        assert_eq!(limits.take(&a, &key("outdated"), Urgency::Change, slow), Ok(()));
+        assert!(limits.take(1, &a, &key("new"), Urgency::Create, slow).is_err());
+        assert_eq!(limits.take(1, &a, &key("outdated"), Urgency::Change, slow), Ok(()));
     }
 }

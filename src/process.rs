@@ -1,6 +1,7 @@
 //! The process around the operator: its memory, its signals, its servers, its exit code.
 
 use std::{
+    convert::Infallible,
     hash::{BuildHasher, RandomState},
     io,
     net::SocketAddr,
@@ -10,7 +11,7 @@ use std::{
 
 use futures::FutureExt;
 use http::{HeaderValue, header::USER_AGENT};
-use kube::{Client, Config, config::InferConfigError};
+use kube::{Config, config::InferConfigError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Gates},
+    client::{self, Unusable},
     controller,
     lease::{self, Candidate, Identity, Leadership},
     settings::Settings,
@@ -42,8 +44,8 @@ pub enum Error {
     )]
     NoCluster(#[source] Box<InferConfigError>),
     /// The configuration of the cluster cannot be used.
-    #[error("the cluster's configuration cannot be used: {0}; check the certificates and the user in the kubeconfig")]
-    BadCluster(#[source] Box<kube::Error>),
+    #[error("the cluster's configuration cannot be used: {0}")]
+    BadCluster(#[from] Unusable),
     /// The admin server cannot have its address.
     #[error("--listen [env LISTEN] = {0}: {1}; choose an address of this machine and a port that is free, or port 0")]
     Listen(SocketAddr, #[source] io::Error),
@@ -100,10 +102,9 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     let shutdown = shutdown_on_signal().map_err(|error| Error::System("cannot listen for signals", error))?;
     let identity = identity(settings.identity.as_deref());
     let config = config(&settings, &identity).await?;
-    let unusable = |error| Error::BadCluster(Box::new(error));
     let (gates, leadership) = (Gates::of_the_operator(), Leadership::default());
-    let client = lease::gate::client(config.clone(), &leadership).map_err(unusable)?;
-    let unguarded = Client::try_from(config).map_err(unusable)?;
+    let unguarded = client::client(&config, Ok::<_, Infallible>)?;
+    let client = lease::gate::client(unguarded.clone(), &config, &leadership)?;
     let listener = admin::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
 
     let mut parts = JoinSet::new();

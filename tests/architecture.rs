@@ -20,10 +20,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rbac", &["api"]),
     ("admin", &["api", "core"]),
     ("error", &[]),
-    ("lease", &["api", "admin", "error"]),
+    ("client", &[]),
+    ("lease", &["api", "admin", "error", "client"]),
     ("settings", &["api", "core", "telemetry", "lease"]),
     ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"]),
-    ("process", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "lease", "settings", "controller"]),
+    (
+        "process",
+        &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "client", "lease", "settings", "controller"],
+    ),
 ];
 
 /// Words that would make a pure module impure: runtimes, clients, clocks, files, the environment.

@@ -3,18 +3,31 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use e2e::site::{Site, Tenant};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{ListParams, WatchEvent, WatchParams},
 };
 use serde_json::json;
 
 const FLOOD: usize = 10_000;
 const TRIES: usize = 100;
+const P99: usize = TRIES * 99 / 100 - 1;
+
+/// The most Secrets of the flood that may be written while a single request waits. A queue that served who came first
+/// would write thousands; how long a write takes is the machine's affair, and is told, not judged.
+const MOST_AHEAD: usize = 200;
+
+/// A request until its Secret was written.
+struct Try {
+    took: Duration,
+    /// The store's revisions of the request and of the Secret.
+    from: u64,
+    to: u64,
+}
 
 #[tokio::test]
 async fn a_quiet_tenant_is_served_while_another_floods() -> Result<()> {
@@ -36,40 +49,53 @@ async fn a_quiet_tenant_is_served_while_another_floods() -> Result<()> {
     flood(&noisy).await?;
     site.start_operator().await?;
     let busy = tries(&quiet, "busy").await?;
-    let left = FLOOD - written(&noisy).await?;
+    let flood = written(&noisy).await?;
+    let left = FLOOD - flood.len();
     assert!(left > 0, "the flood was over before the last try: nothing was shown");
+    let mut ahead: Vec<_> =
+        busy.iter().map(|t| flood.iter().filter(|at| (t.from..t.to).contains(at)).count()).collect();
+    ahead.sort_unstable();
 
-    let figures = |times: &[Duration]| (times[TRIES / 2], times[TRIES * 99 / 100 - 1]);
-    let ((busy_p50, busy_p99), (idle_p50, idle_p99)) = (figures(&busy), figures(&idle));
+    let [busy, idle] = [busy, idle].map(|tries| {
+        let mut times: Vec<_> = tries.iter().map(|t| t.took).collect();
+        times.sort();
+        [times[TRIES / 2], times[P99]]
+    });
     println!(
-        "behind {FLOOD} ({left} left at the end): p50 {busy_p50:?}, p99 {busy_p99:?}; idle: p50 {idle_p50:?}, p99 \
-         {idle_p99:?}; ratio of p50 {:.1}",
-        busy_p50.as_secs_f64() / idle_p50.as_secs_f64()
+        "behind {FLOOD} ({left} left at the end): p50 {:?}, p99 {:?}; idle: p50 {:?}, p99 {:?}; ratio of p50 {:.1}; \
+         Secrets of the flood written meanwhile: p50 {}, p99 {}",
+        busy[0],
+        busy[1],
+        idle[0],
+        idle[1],
+        busy[0].as_secs_f64() / idle[0].as_secs_f64(),
+        ahead[TRIES / 2],
+        ahead[P99],
     );
-    assert!(busy_p99 < Duration::from_secs(1), "the promise: written within 1 s");
+    assert!(ahead[P99] <= MOST_AHEAD, "a single request waited for {} others", ahead[P99]);
     Ok(())
 }
 
-/// Creates a request and waits for its Secret, again and again; the times, sorted.
-async fn tries(quiet: &Tenant<'_>, prefix: &str) -> Result<Vec<Duration>> {
+/// Creates a request and waits for its Secret, again and again.
+async fn tries(quiet: &Tenant<'_>, prefix: &str) -> Result<Vec<Try>> {
     let secrets = quiet.secrets();
-    let mut times = Vec::new();
+    let mut tries = Vec::new();
     for i in 0..TRIES {
         let name = format!("{prefix}{i}");
         let version =
             secrets.list_metadata(&ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
         let mut watch = secrets.watch(&WatchParams::default(), &version).await?.boxed();
         let asked = Instant::now();
-        quiet.request(&name, json!({ "secrets": [{ "from": "Fair", "to": "k" }] })).await?;
-        while let Some(event) = watch.try_next().await? {
-            if matches!(&event, WatchEvent::Added(secret) if secret.metadata.name.as_deref() == Some(&name)) {
-                break;
+        let request = quiet.request(&name, json!({ "secrets": [{ "from": "Fair", "to": "k" }] })).await?;
+        let secret = loop {
+            match watch.try_next().await?.context("the watch has ended")? {
+                WatchEvent::Added(secret) if secret.metadata.name.as_deref() == Some(&name) => break secret,
+                _ => {}
             }
-        }
-        times.push(asked.elapsed());
+        };
+        tries.push(Try { took: asked.elapsed(), from: revision(&request)?, to: revision(&secret)? });
     }
-    times.sort();
-    Ok(times)
+    Ok(tries)
 }
 
 async fn flood(noisy: &Tenant<'_>) -> Result<()> {
@@ -82,7 +108,12 @@ async fn flood(noisy: &Tenant<'_>) -> Result<()> {
         .await
 }
 
-async fn written(noisy: &Tenant<'_>) -> Result<usize> {
+/// The revisions at which the Secrets of the flood were written.
+async fn written(noisy: &Tenant<'_>) -> Result<Vec<u64>> {
     let secrets: Api<Secret> = noisy.secrets();
-    Ok(secrets.list_metadata(&ListParams::default()).await?.items.len())
+    secrets.list_metadata(&ListParams::default()).await?.items.iter().map(revision).collect()
+}
+
+fn revision(object: &impl ResourceExt) -> Result<u64> {
+    Ok(object.resource_version().context("no resource version")?.parse()?)
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::{
     AuditEntry, AuditLog, Mark, Operator, OperatorConfig, eventually,
     site::{SOON, Site, Tenant},
@@ -71,12 +71,30 @@ impl Pair {
         Ok(since.elapsed())
     }
 
-    /// Who wrote anything but the Lease, in the order in which the API server received it; each turn once.
+    /// What the replicas wrote, in the order in which the API server received it.
+    async fn written(&self) -> Result<Vec<AuditEntry>> {
+        let mut calls = self.audit.since(self.start).await?.user(Operator::USER).writes().to_vec();
+        calls.sort_by_key(AuditEntry::received);
+        Ok(calls)
+    }
+
+    /// Who wrote anything but the Lease, each turn once. Whoever writes must be the one who took or renewed the Lease
+    /// last: a renewal that is refused, since another one holds it, counts for nothing.
     async fn writers(&self) -> Result<Vec<usize>> {
-        let calls = self.audit.since(self.start).await?.user(Operator::USER).writes().without_leases();
-        let mut calls: Vec<_> = calls.iter().map(|call| (call.received(), replica(call))).collect();
-        calls.sort_unstable();
-        let mut writers: Vec<_> = calls.into_iter().map(|(_, replica)| replica).collect();
+        let calls = self.written().await?;
+        let (mut holder, mut writers) = (0, Vec::new());
+        for (at, call) in calls.iter().enumerate() {
+            match (call.object_ref.resource.as_str(), call.code()) {
+                ("leases", Some(200)) => holder = replica(call),
+                ("leases", _) => {}
+                _ if replica(call) == holder => writers.push(holder),
+                _ => bail!(
+                    "the last of these is not by the holder of the Lease, {}:\n{}",
+                    PODS[holder],
+                    told(&calls[..=at])
+                ),
+            }
+        }
         writers.dedup();
         Ok(writers)
     }
@@ -90,6 +108,15 @@ impl Pair {
 fn replica(call: &AuditEntry) -> usize {
     let named = PODS.iter().position(|pod| call.user_agent.contains(&format!("({pod}_")));
     named.unwrap_or_else(|| panic!("no replica is named in {:?}", call.user_agent))
+}
+
+/// The last of the calls, for people.
+fn told(calls: &[AuditEntry]) -> String {
+    let tell = |call: &AuditEntry| {
+        let (received, agent, code) = (call.received(), &call.user_agent, call.code());
+        format!("{received} {agent} {} {} {code:?}\n", call.verb, call.request_uri)
+    };
+    calls[calls.len().saturating_sub(20)..].iter().map(tell).collect()
 }
 
 async fn until_role(operator: &Operator, role: &str) -> Result<()> {
@@ -123,6 +150,9 @@ async fn a_leader_that_is_stopped_hands_over_at_once() -> Result<()> {
     // 2 s is the aim; the rest is for a busy machine. The lease itself would last 12 s.
     ensure!(took < Duration::from_secs(5), "{took:?}");
     ensure!(pair.writers().await? == [0, 1]);
+    let written = pair.written().await?;
+    let last = written.iter().rposition(|call| replica(call) == 0).context("it wrote nothing")?;
+    ensure!(written[last].object_ref.resource == "leases", "it writes after its release:\n{}", told(&written[..=last]));
     Ok(())
 }
 

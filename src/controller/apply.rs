@@ -17,6 +17,7 @@ use crate::{
         settle::{Foreign, Ownership, Revoking, Step, settle, whole_second},
     },
     error::ApiFailure,
+    lease::Term,
     limits::Urgency,
 };
 
@@ -35,8 +36,8 @@ pub enum Written {
     Failed(ApiFailure),
 }
 
-/// Whether this write has taken its token.
-struct Paid(bool);
+/// The term in which this write has taken its token: it is good for no other, whose budgets begin empty.
+struct Paid(Option<Term>);
 
 impl Context {
     /// Sees that the Secret is as it shall be.
@@ -46,7 +47,7 @@ impl Context {
             SecretState::Present(observed) => Some(*observed),
             _ => None,
         };
-        let mut paid = Paid(false);
+        let mut paid = Paid(None);
         for _ in 0..TRIES {
             let attempt = match &observed {
                 None => self.create(rendered, &mut paid).await,
@@ -84,13 +85,14 @@ impl Context {
         paid: &mut Paid,
     ) -> Result<Result<(), Duration>, ApiFailure> {
         self.is_still_permitted(permit).await?;
-        if paid.0 {
+        let term = self.leadership.check()?;
+        if paid.0 == Some(term) {
             return Ok(Ok(()));
         }
         let namespace = permit.target().namespace;
         let rate = self.world().rate(&namespace, Timestamp::now()).unwrap_or(self.default_rate);
-        let taken = self.limits.take(&namespace, &permit.request().key, urgency, rate);
-        paid.0 = taken.is_ok();
+        let taken = self.limits.take(term.number(), &namespace, &permit.request().key, urgency, rate);
+        paid.0 = taken.is_ok().then_some(term);
         Ok(taken)
     }
 

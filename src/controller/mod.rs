@@ -120,12 +120,13 @@ async fn attempt<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
 /// Looks at every request when this replica begins to lead: what the one before it had in hand is not known.
 async fn take_over(context: Arc<Context>) {
     loop {
-        context.leadership.gained().await;
-        context.limits.restart();
+        let term = context.leadership.gained().await;
+        // Now, so that the budgets fill from here on: a worker that is faster begins them itself.
+        context.limits.begin(term.number());
         context.policy_reports.counts_changed();
         let every = context.world().every_key();
         context.queue.add(every, Priority::Retry);
-        context.leadership.lost().await;
+        context.leadership.over(term).await;
     }
 }
 
@@ -165,10 +166,10 @@ impl Context {
     /// The next key; none while another replica leads.
     async fn next(&self) -> RequestKey {
         loop {
-            self.leadership.gained().await;
+            let term = self.leadership.gained().await;
             tokio::select! {
                 biased;
-                () = self.leadership.lost() => {}
+                () = self.leadership.over(term) => {}
                 key = self.queue.next() => return key,
             }
         }

@@ -185,7 +185,7 @@ impl Context {
         let Some(patch) = status_patch(&known.status, &status) else { return Some(()) };
         let resource = ApiResource::erase::<DistributionPolicy>(&());
         let api = Api::<DynamicObject>::all_with(reports.client.clone(), &resource);
-        let written = patch_status(&api, name.as_str(), &known.uid, patch, reports.timeout).await;
+        let written = patch_status(&api, name.as_str(), (&known.uid, known.version), patch, reports.timeout).await;
         let written = written.inspect_err(|failure| tracing::warn!(policy = %name, "status not written: {failure}"));
         let version = version_of(&written.ok()?.metadata);
         reports.wrote(name, &known.uid, version, status);

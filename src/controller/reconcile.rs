@@ -181,6 +181,8 @@ impl Context {
         };
         match self.reports.report(key, uid, status, notes).await {
             Err(ApiFailure::NotFound) => Ok(()),
+            // Somebody has edited it meanwhile.
+            Err(ApiFailure::Conflict) => Err(ApiFailure::Conflict),
             other => other.inspect_err(|failure| tracing::warn!(request = %key, "status not written: {failure}")),
         }
     }

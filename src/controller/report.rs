@@ -118,7 +118,9 @@ impl Reports {
         let api = Api::namespaced_with(self.client.clone(), key.namespace.as_str(), &resource);
         // The watch may show it before the answer is here: then it is not somebody else's.
         let expected = self.expect(key, &status);
-        let written = patch_status(&api, key.name.as_str(), uid.as_str(), patch, self.timeout).await;
+        let written =
+            patch_status(&api, key.name.as_str(), (uid.as_str(), expected.unwrap_or_default()), patch, self.timeout)
+                .await;
         let written = written.inspect_err(|_| self.take_back(key, expected, &previous))?;
         let version = version_of(&written.metadata);
         let reasons: Vec<_> = status.conditions.iter().map(|condition| condition.reason.as_str()).collect();
@@ -171,19 +173,29 @@ fn says_the_same(a: &SecretsDistributionStatus, b: &SecretsDistributionStatus) -
     serde_json::to_value(a).ok() == serde_json::to_value(b).ok()
 }
 
-/// Writes a status, of the object with that UID only.
+/// Writes a status, of the object with that UID only, and of that version: a write of a leader from before that
+/// arrives late must not undo what the present one wrote. That an edit comes between costs one try more, which the
+/// edit brings about in any case.
 pub async fn patch_status(
     api: &Api<DynamicObject>,
     name: &str,
-    uid: &str,
+    (uid, version): (&str, u64),
     status: Value,
     timeout: Duration,
 ) -> Result<DynamicObject, ApiFailure> {
-    let patch = Patch::Merge(json!({ "metadata": { "uid": uid }, "status": status }));
+    let patch = Patch::Merge(json!({ "metadata": precondition(uid, version), "status": status }));
     let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.into()), ..Default::default() };
     match tokio::time::timeout(timeout, api.patch_status(name, &params, &patch)).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(ApiFailure::Unreachable),
+    }
+}
+
+/// What the object must be. Without a version, where none is known.
+fn precondition(uid: &str, version: u64) -> Value {
+    match version {
+        0 => json!({ "uid": uid }),
+        version => json!({ "uid": uid, "resourceVersion": version.to_string() }),
     }
 }
 
@@ -256,6 +268,12 @@ mod tests {
         reports.seen(&key, seen(2, own.clone()));
         reports.take_back(&key, expected, &first);
         assert_eq!(reports.previous(&key), own, "it came about before its answer was lost");
+    }
+
+    #[test]
+    fn a_status_is_of_one_version_of_one_object() {
+        assert_eq!(precondition("u", 7), json!({ "uid": "u", "resourceVersion": "7" }));
+        assert_eq!(precondition("u", 0), json!({ "uid": "u" }), "no version is known: 0 would never match");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Of several replicas one writes: whoever holds the Lease.
 //!
 //! Invariants: nothing that changes the cluster is sent but through [`gate`], which asks [`Leadership`] first; a
-//! leader that cannot renew stops by itself before another may take the Lease. What was sent just before that can
-//! arrive late all the same, as with any lease: so a write of a Secret is bound to the version that it was decided
-//! on, and harms nothing then.
+//! leader that cannot renew stops by itself before another may take the Lease, and then not a byte of a write leaves
+//! the process ([`fence`]), not even if it leads again later. What has left it can arrive late all the same, as with
+//! any lease: so a write of a Secret or a status is bound to the version that it was decided on, and harms nothing
+//! then.
 
 mod elector;
+mod fence;
 pub mod gate;
 mod leadership;
 #[cfg(test)]
@@ -22,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::elector::{Elector, Move};
 pub use self::{
     elector::{Identity, MAX_DURATION, Pace},
-    leadership::Leadership,
+    leadership::{Leadership, Term},
 };
 use crate::{
     admin::{Gate, Gates},
