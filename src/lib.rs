@@ -9,8 +9,8 @@
 //! | [`core`] | pure: parsing, the policy decision, rendering, ownership, outcome and status |
 //! | [`rbac`] | who may do what, as typed roles: the source of `rbac/` |
 //! | [`settings`] | flags and environment, checked at start |
-//! | [`telemetry`] | logs, with what could show a Secret filtered out |
-//! | [`admin`] | `/livez`, `/readyz`, and the gates of readiness |
+//! | [`telemetry`] | logs, with what could show a Secret filtered out; metrics |
+//! | [`admin`] | `/livez`, `/readyz` and the gates of readiness, `/metrics` |
 //! | [`process`] | signals, memory, the cluster's client, exit codes: where the parts are put together |
 //! | [`client`] | how the API server is reached: the layers that all calls pass |
 //! | [`controller`] | the shell: watches, the queue, the steps of reconcile, status and events |

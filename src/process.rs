@@ -25,7 +25,7 @@ use crate::{
     controller,
     lease::{self, Candidate, Identity, Leadership},
     settings::Settings,
-    telemetry,
+    telemetry::{self, Metrics},
 };
 
 /// How long what is in hand may take to finish after a signal; the process leaves within 5 s.
@@ -103,12 +103,13 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     let identity = identity(settings.identity.as_deref());
     let config = config(&settings, &identity).await?;
     let (gates, leadership) = (Gates::of_the_operator(), Leadership::default());
-    let unguarded = client::client(&config, Ok::<_, Infallible>)?;
-    let client = lease::gate::client(unguarded.clone(), &config, &leadership)?;
+    let metrics = Metrics::new(settings.metrics_namespace_label);
+    let unguarded = client::client(&config, &metrics, Ok::<_, Infallible>)?;
+    let client = lease::gate::client(unguarded.clone(), &config, &metrics, &leadership)?;
     let listener = admin::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
 
     let mut parts = JoinSet::new();
-    let server = admin::serve(listener, gates.clone(), shutdown.clone());
+    let server = admin::serve(listener, gates.clone(), metrics.clone(), shutdown.clone());
     parts.spawn(async { server.await.map_err(|error| Error::System("the admin server failed", error)) });
     let candidate = Candidate::new(
         unguarded,
@@ -120,7 +121,7 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     );
     let idle = CancellationToken::new();
     parts.spawn(candidate.run(idle.clone()).map(Ok));
-    let controller = controller::run(client, settings, gates, leadership, shutdown.clone());
+    let controller = controller::run(client, settings, gates, leadership, metrics, shutdown.clone());
     parts.spawn(async {
         // Whatever ends the controller: only then may another replica write.
         let _idle = idle.drop_guard();

@@ -92,9 +92,14 @@ pub struct Args {
     #[arg(long, env, value_name = "TEXT", default_value = PROGRAM, help_heading = "Identity")]
     managed_by: String,
 
-    /// Address of /livez and /readyz. With port 0 the system chooses one; the log tells which.
+    /// Address of /livez, /readyz and /metrics. With port 0 the system chooses one; the log tells which.
     #[arg(long, env, value_name = "IP:PORT", default_value = "0.0.0.0:8080", help_heading = "Process")]
     listen: String,
+
+    /// Whether the metrics tell namespaces apart, by the label `namespace`: true or false. Without it the series of all
+    /// namespaces are added up.
+    #[arg(long, env, value_name = "BOOL", default_value = "true", help_heading = "Process")]
+    metrics_namespace_label: String,
 
     /// Form of the log on stderr: json, or text for people.
     #[arg(long, env, value_name = "FORMAT", default_value = "json", help_heading = "Process")]
@@ -146,6 +151,8 @@ pub struct Settings {
     pub managed_by: String,
     /// Address of the admin server.
     pub listen: SocketAddr,
+    /// Whether metrics tell namespaces apart.
+    pub metrics_namespace_label: bool,
     /// Form of the log.
     pub log_format: LogFormat,
     /// What is logged.
@@ -200,6 +207,7 @@ impl TryFrom<Args> for Settings {
         let service_account = bad.check("service_account", &args.service_account, service_account);
         let managed_by = bad.check("managed_by", &args.managed_by, annotation);
         let listen = bad.check("listen", &args.listen, address);
+        let metrics_namespace_label = bad.check("metrics_namespace_label", &args.metrics_namespace_label, boolean);
         let log_format = bad.check("log_format", &args.log_format, log_format);
         let log_filter = bad.check("log_level", &args.log_level, log_filter);
         let workers = bad.check("workers", &args.workers, workers);
@@ -217,6 +225,7 @@ impl TryFrom<Args> for Settings {
                 service_account: service_account?,
                 managed_by: managed_by?,
                 listen: listen?,
+                metrics_namespace_label: metrics_namespace_label?,
                 log_format: log_format?,
                 log_filter: log_filter?,
                 workers: workers?,
@@ -306,6 +315,10 @@ fn annotation(text: &str) -> Result<String, String> {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080".into())
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".into())
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

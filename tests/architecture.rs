@@ -18,10 +18,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("limits", &["api", "core"]),
     ("telemetry", &["api", "core"]),
     ("rbac", &["api"]),
-    ("admin", &["api", "core"]),
+    ("admin", &["api", "core", "telemetry"]),
     ("error", &[]),
-    ("client", &[]),
-    ("lease", &["api", "admin", "error", "client"]),
+    ("client", &["telemetry"]),
+    ("lease", &["api", "admin", "error", "client", "telemetry"]),
     ("settings", &["api", "core", "telemetry", "lease"]),
     ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"]),
     (

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -154,12 +155,16 @@ impl Site {
     /// Waits until `/readyz` answers with that status and a text that has the fragment; answers with the text.
     pub async fn until_readyz(&self, status: u16, fragment: &str) -> Result<String> {
         eventually(SOON, &format!("/readyz: {status} with {fragment:?}"), async || {
-            let address = self.operator().as_ref().and_then(Operator::address).context("it does not listen yet")?;
-            let (found, text) = loopback::get(address, "/readyz").await?;
+            let (found, text) = loopback::get(self.address()?, "/readyz").await?;
             anyhow::ensure!(found == status && text.contains(fragment), "{found} {text}");
             Ok(text)
         })
         .await
+    }
+
+    /// Where its admin server listens.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        self.operator().as_ref().and_then(Operator::address).context("it does not listen yet")
     }
 
     fn operator(&self) -> MutexGuard<'_, Option<Operator>> {

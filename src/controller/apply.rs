@@ -19,6 +19,7 @@ use crate::{
     error::ApiFailure,
     lease::Term,
     limits::Urgency,
+    telemetry::metrics::Operation,
 };
 
 /// How often a write is tried again at once because the Secret changed under it.
@@ -72,6 +73,7 @@ impl Context {
             return Ok(Written::Throttled(wait));
         }
         let created = self.secrets.create(rendered).await?;
+        self.metrics.wrote(&rendered.permit().target().namespace, Operation::Create);
         self.remember(rendered, created);
         Ok(Written::Done(None))
     }
@@ -132,6 +134,7 @@ impl Context {
             Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field, paid).await,
             other => other?,
         };
+        self.metrics.wrote(&target.namespace, Operation::Change);
         if !rendered.is_held(&changed) {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
@@ -155,6 +158,7 @@ impl Context {
         match (field, ours) {
             ("type", true) => {
                 self.secrets.delete(&target, observed).await?;
+                self.metrics.wrote(&target.namespace, Operation::Delete);
                 self.create(rendered, paid).await
             }
             ("type", false) => Ok(Written::Conflict(format!(
@@ -183,11 +187,13 @@ impl Context {
             Revoking::Retain | Revoking::Wait { .. } => Ok(None),
             Revoking::Mark { until } => {
                 let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await?;
+                self.metrics.wrote(&target.namespace, Operation::Mark);
                 self.world_mut().secrets.apply(target, marked);
                 Ok(Some(Note::revoking(target, &observed.uid, until)))
             }
             Revoking::Delete => {
                 self.remove(target, observed).await?;
+                self.metrics.revoked(&target.namespace);
                 Ok(Some(Note::revoked(target, &observed.uid)))
             }
         }
@@ -207,6 +213,7 @@ impl Context {
 
     async fn remove(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
         self.secrets.delete(target, observed).await?;
+        self.metrics.wrote(&target.namespace, Operation::Delete);
         self.world_mut().secrets.delete(target);
         tracing::info!(secret = %target, "secret deleted");
         Ok(())

@@ -148,6 +148,7 @@ async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, 
             Some(Err(error)) if is_refusal(&error) => return,
             Some(Err(error)) => {
                 failures += 1;
+                context.metrics.watch_restarted("secrets");
                 tracing::warn!(%namespace, failures, "watch of Secrets interrupted: {}", describe(&error));
                 sleep(backoff::delay(failures, 0.5)).await;
             }

@@ -1,7 +1,7 @@
 //! The one writer of a request's status, and of its events.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,8 +21,12 @@ use super::{
     recorder::{self, Recorder},
 };
 use crate::{
-    api::{SecretsDistribution, SecretsDistributionStatus, names},
-    core::name::{RequestKey, Uid},
+    api::{
+        SecretsDistribution, SecretsDistributionStatus,
+        conditions::{ConditionType, Reason},
+        names,
+    },
+    core::name::{NamespaceName, RequestKey, Uid},
     error::ApiFailure,
 };
 
@@ -85,6 +89,15 @@ impl Reports {
     /// The status as it was last seen or written.
     pub fn previous(&self, key: &RequestKey) -> SecretsDistributionStatus {
         self.known().get(key).map(|known| known.status.clone()).unwrap_or_default()
+    }
+
+    /// How many requests of each namespace have which reason in their condition Ready, as far as they have a status.
+    pub fn tally(&self) -> BTreeMap<(NamespaceName, Option<Reason>), usize> {
+        let mut tally = BTreeMap::new();
+        for (key, known) in self.known().iter() {
+            *tally.entry((key.namespace.clone(), readiness(&known.status))).or_default() += 1;
+        }
+        tally
     }
 
     /// Writes the status, if there is one and it says anything new, and then the events: those of what was done
@@ -166,6 +179,12 @@ impl Reports {
     fn known(&self) -> MutexGuard<'_, HashMap<RequestKey, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The reason of the condition Ready: none that is not ours, whoever wrote it.
+fn readiness(status: &SecretsDistributionStatus) -> Option<Reason> {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str())?;
+    Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason).copied()
 }
 
 /// Whether both read the same in the API server, where times are whole seconds.

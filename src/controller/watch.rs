@@ -1,7 +1,13 @@
 //! What is watched in the whole cluster, and the folder: every change goes into the world, and the requests it
 //! touches into the queue.
 
-use std::{collections::BTreeSet, fmt::Debug, future::Future, pin::pin, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    future::Future,
+    pin::pin,
+    sync::{Arc, PoisonError},
+};
 
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -84,6 +90,7 @@ where
         let touched = match event {
             Err(error) => {
                 failures += 1;
+                context.metrics.watch_restarted(resource(gate));
                 complain(&context, gate, &error, failures);
                 sleep(backoff::delay(failures, 0.5)).await;
                 if is_lost(&error) {
@@ -106,6 +113,15 @@ where
         };
         failures = 0;
         context.enqueue(touched);
+    }
+}
+
+/// What is watched, as the API server names it.
+fn resource(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Requests => "secretsdistributions",
+        Gate::Policies => "distributionpolicies",
+        Gate::Namespaces => "namespaces",
     }
 }
 
@@ -241,6 +257,7 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
     fn apply(&mut self, context: &Arc<Context>, object: PartialObjectMeta<KubeNamespace>) -> BTreeSet<RequestKey> {
         let Ok(name) = NamespaceName::parse(&object.name_any()) else { return BTreeSet::new() };
         self.listed.insert(name.clone());
+        context.metrics.namespace_exists(&name);
         let terminating = object.metadata.deletion_timestamp.is_some();
         let labels = object.metadata.labels.unwrap_or_default();
         let touched = context.world_mut().apply_namespace(Namespace { name: name.clone(), labels, terminating });
@@ -271,6 +288,7 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
 fn forget_namespace(context: &Context, name: &NamespaceName) -> BTreeSet<RequestKey> {
     context.namespaces.remove(name);
     context.policy_reports.counts_changed();
+    context.metrics.namespace_gone(name);
     context.world_mut().delete_namespace(name)
 }
 
@@ -279,8 +297,12 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
         match change {
             Change::Sources(sources) => {
                 tracing::info!(sources = sources.len(), "sources changed");
+                context.metrics.sources_changed();
                 let touched = context.world().using(&sources);
                 context.queue.add(touched, Priority::Rotation);
+            }
+            Change::Extent(extent) => {
+                *context.extent.lock().unwrap_or_else(PoisonError::into_inner) = extent;
             }
             Change::Mount(state) => {
                 match &state {

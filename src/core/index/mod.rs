@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 pub use policies::{Compiled, PolicyIndex};
 pub use requests::{Origin, RequestIndex, Stored};
-pub use secrets::{Delegation, SecretIndex, SecretState};
+pub use secrets::{Census, Delegation, SecretIndex, SecretState};
 
 use super::{
     decide::{self, Applicable, Ask, Decision, Effects},

@@ -1,6 +1,7 @@
 //! Tests of the parts, on objects as the API server has them.
 
 mod cases;
+mod census;
 mod observed;
 mod outcome;
 mod policy;
