@@ -12,7 +12,7 @@ use std::{
 use futures::FutureExt;
 use http::{HeaderValue, header::USER_AGENT};
 use kube::{Config, config::InferConfigError};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::{JoinError, JoinSet},
@@ -77,9 +77,20 @@ pub fn keep_memory_private() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
+/// Lets this process open as many files as it may. The watch of each delegated namespace is a connection: one of HTTP/2
+/// would carry them all, but only as many as the API server allows on it, and everything else would wait behind them.
+/// The limit that a process is given at first is often 1024, for the sake of programs that use `select`.
+fn raise_limit_of_files() -> io::Result<()> {
+    let allowed = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: allowed, maximum: allowed })?)
+}
+
 /// Runs the operator until a signal.
 pub fn run(settings: Settings) -> ExitCode {
     telemetry::init(settings.log_format, &settings.log_filter);
+    if let Err(error) = raise_limit_of_files() {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&Error::System("cannot start threads", error)),

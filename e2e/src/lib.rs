@@ -16,6 +16,7 @@ mod eventually;
 mod kubeconfig;
 mod kubectl;
 mod loopback;
+mod measure;
 mod mount;
 pub mod observer;
 mod openmetrics;
@@ -30,6 +31,7 @@ pub mod site;
 pub mod state;
 pub mod supervisor;
 mod workdir;
+mod write_only;
 
 pub(crate) use control_plane::repository;
 

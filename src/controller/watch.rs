@@ -22,8 +22,9 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, namespaces::describe, parse, policies, queue::Priority};
+use super::{Context, looks, namespaces::describe, parse, policies, queue::Priority};
 use crate::{
+    access::SecretsAccess,
     api::{DistributionPolicy, SecretsDistribution},
     core::{
         backoff,
@@ -56,6 +57,9 @@ pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()
     tasks.spawn(source::watch(context.folder.clone(), settings.poll_interval, sender, stop));
     tasks.spawn(follow_sources(context.clone(), changes));
 
+    if settings.secrets_access == SecretsAccess::WriteOnly {
+        tasks.spawn(until(shutdown.clone(), looks::keep_terms(context.clone())));
+    }
     let (context, shutdown) = (context.clone(), shutdown.clone());
     tasks.spawn(async move {
         shutdown.cancelled().await;
@@ -107,6 +111,9 @@ where
             Ok(Event::InitDone) => {
                 let mut touched = intake.complete(&context);
                 touched.extend(context.world_mut().open(gate));
+                if context.world().is_ready() {
+                    context.looks.may_begin();
+                }
                 context.gates.open(gate.as_str());
                 touched
             }
