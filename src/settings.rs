@@ -9,7 +9,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::{
     access::SecretsAccess,
     core::{bytes::SecretBytes, name::NamespaceName, policy::Rate},
-    telemetry::{LogFilter, LogFormat, traces},
+    telemetry::{
+        LogFilter, LogFormat,
+        traces::{self, TraceUrl},
+    },
 };
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
@@ -184,20 +187,6 @@ pub struct Settings {
     pub lease_duration: Duration,
 }
 
-/// What stands for the trace in [`TraceUrl`].
-const TRACE_ID: &str = "{traceID}";
-
-/// Where people open a trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TraceUrl(String);
-
-impl TraceUrl {
-    /// Where they open this one.
-    pub fn of(&self, trace: &str) -> String {
-        self.0.replace(TRACE_ID, trace)
-    }
-}
-
 /// Every setting that is wrong.
 #[derive(Debug, Default, thiserror::Error)]
 pub struct BadSettings(Vec<String>);
@@ -242,7 +231,7 @@ impl TryFrom<Args> for Settings {
         let log_filter = bad.check("log_level", &args.log_level, values::log_filter);
         let secrets_access = bad.check("secrets_access", &args.secrets_access, values::secrets_access);
         let resync_interval = bad.check("resync_interval", &args.resync_interval, values::resync_interval);
-        let trace_url = bad.check("trace_url", args.trace_url.as_deref().unwrap_or_default(), values::trace_url);
+        let trace_url = bad.check("trace_url", args.trace_url.as_deref().unwrap_or_default(), TraceUrl::parse);
         let traces = traces::Settings::read(|name| std::env::var(name).ok());
         let traces = traces.map_err(|problems| bad.0.extend(problems.0)).ok();
         let workers = bad.check("workers", &args.workers, values::workers);

@@ -20,6 +20,7 @@ static PINS: Pins = Pins {
     go_mod: include_str!("../jaeger/go.mod"),
     go_sum: include_str!("../jaeger/go.sum"),
     module: "github.com/jaegertracing/jaeger",
+    tags: "",
     folder: "jaeger-",
     ways_around: "Or build nothing: set JAEGER_BINARY to Jaeger's all-in-one, or put it as `jaeger` into the folder that \
         KUBEBUILDER_ASSETS names.",

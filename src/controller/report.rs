@@ -28,8 +28,7 @@ use crate::{
     },
     core::name::{NamespaceName, RequestKey, SecretName, Target, Uid},
     error::ApiFailure,
-    settings::TraceUrl,
-    telemetry::traces::current_trace,
+    telemetry::traces::{TraceUrl, current_trace},
 };
 
 /// Writes status and events, and knows what it wrote last.

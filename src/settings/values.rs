@@ -5,7 +5,6 @@ use std::{fs, io::Read, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::ValueEnum;
 use jiff::SignedDuration;
 
-use super::{TRACE_ID, TraceUrl};
 use crate::{
     access::SecretsAccess,
     core::{
@@ -125,18 +124,6 @@ pub(super) fn resync_interval(text: &str) -> Result<Duration, String> {
     let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
     let within = parse_duration(text).filter(|duration| bounds.contains(duration));
     within.ok_or_else(|| "must be a duration from 1s to 24h, such as 30s, 10m or 1h".into())
-}
-
-/// An address with a place for a trace, or none.
-pub(super) fn trace_url(text: &str) -> Result<Option<TraceUrl>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let is_web = text.starts_with("https://") || text.starts_with("http://");
-    let fits = is_web && text.contains(TRACE_ID) && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
-    let problem =
-        || "must be an address with {traceID} in it, such as https://jaeger.example.org/trace/{traceID}".into();
-    fits.then(|| Some(TraceUrl(text.into()))).ok_or_else(problem)
 }
 
 pub(super) fn workers(text: &str) -> Result<usize, String> {
