@@ -5,6 +5,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`access`] | whether Secrets are watched or only written, and the role for it |
 //! | [`api`] | the two kinds, conditions, reasons, labels and annotations |
 //! | [`core`] | pure: parsing, the policy decision, rendering, ownership, outcome and status |
 //! | [`rbac`] | who may do what, as typed roles: the source of `rbac/` |
@@ -20,6 +21,7 @@
 //! | [`source`] | the mounted folder: read as one generation, beneath its root only, and watched |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod access;
 pub mod admin;
 pub mod api;
 pub mod client;

@@ -12,7 +12,7 @@ use std::{
 use futures::FutureExt;
 use http::{HeaderValue, header::USER_AGENT};
 use kube::{Config, config::InferConfigError};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -84,6 +84,14 @@ pub fn keep_memory_private() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
+/// Lets this process open as many files as it may. The watch of each delegated namespace is a connection: one of HTTP/2
+/// would carry them all, but only as many as the API server allows on it, and everything else would wait behind them.
+/// The limit that a process is given at first is often 1024, for the sake of programs that use `select`.
+fn raise_limit_of_files() -> io::Result<()> {
+    let allowed = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: allowed, maximum: allowed })?)
+}
+
 /// Runs the operator until a signal.
 pub fn run(settings: Settings) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -93,6 +101,9 @@ pub fn run(settings: Settings) -> ExitCode {
     let started = runtime.and_then(|runtime| Ok((start_traces(&settings, &identity, &metrics, &runtime)?, runtime)));
     let traces = started.as_ref().map_or_else(|_| Traces::off(), |(traces, _)| traces.clone());
     let log_level = telemetry::init(settings.log_format, &settings.log_filter, &traces);
+    if let Err(error) = raise_limit_of_files() {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
     let runtime = match started {
         Ok((_, runtime)) => runtime,
         Err(error) => return failed(&error),

@@ -6,13 +6,17 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::{
+    access::SecretsAccess,
     core::{
         bytes::SecretBytes,
         name::{NamespaceName, SecretName},
         policy::Rate,
     },
     lease,
-    telemetry::{LogFilter, LogFormat, traces},
+    telemetry::{
+        LogFilter, LogFormat,
+        traces::{self, TraceUrl},
+    },
 };
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
@@ -115,6 +119,17 @@ pub struct Args {
     /// https://jaeger.example.org/trace/{traceID}. It is told in events.
     #[arg(long, env, value_name = "URL", help_heading = "Process")]
     trace_url: Option<String>,
+    /// How the Secrets of a namespace become known. watch: their metadata is watched, and what somebody changes is
+    /// mended at once. writeOnly: the operator needs no get, list or watch on Secrets and finds such a change at
+    /// --resync-interval. A namespace then delegates by the role in rbac/write-only. Of a request that is deleted while
+    /// no operator runs, a Secret in another namespace is not found.
+    #[arg(long, env, value_name = "MODE", default_value = "watch", help_heading = "Cluster")]
+    secrets_access: String,
+
+    /// With --secrets-access writeOnly: within which time each Secret is looked at for what somebody has changed: 1s to
+    /// 24h. Without meaning otherwise.
+    #[arg(long, env, value_name = "DURATION", default_value = "10m", help_heading = "Cluster")]
+    resync_interval: String,
 
     /// How many requests are worked on at once: 1 to 1024.
     #[arg(long, env, value_name = "NUMBER", default_value = "16", help_heading = "Cluster")]
@@ -167,6 +182,10 @@ pub struct Settings {
     pub traces: Option<traces::Settings>,
     /// Where people open a trace.
     pub trace_url: Option<TraceUrl>,
+    /// How the Secrets of a namespace become known.
+    pub secrets_access: SecretsAccess,
+    /// Within which time each is looked at, where none is watched.
+    pub resync_interval: Duration,
     /// Reconciles in flight; at least 1.
     pub workers: usize,
     /// How fast Secrets are written into a namespace that no policy limits.
@@ -177,20 +196,6 @@ pub struct Settings {
     pub identity: Option<String>,
     /// How long the lease of the replica that writes lasts.
     pub lease_duration: Duration,
-}
-
-/// What stands for the trace in [`TraceUrl`].
-const TRACE_ID: &str = "{traceID}";
-
-/// Where people open a trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TraceUrl(String);
-
-impl TraceUrl {
-    /// Where they open this one.
-    pub fn of(&self, trace: &str) -> String {
-        self.0.replace(TRACE_ID, trace)
-    }
 }
 
 /// Every setting that is wrong.
@@ -234,9 +239,11 @@ impl TryFrom<Args> for Settings {
         let metrics_namespace_label = bad.check("metrics_namespace_label", &args.metrics_namespace_label, boolean);
         let log_format = bad.check("log_format", &args.log_format, log_format);
         let log_filter = bad.check("log_level", &args.log_level, log_filter);
-        let trace_url = bad.check("trace_url", args.trace_url.as_deref().unwrap_or_default(), trace_url);
+        let trace_url = bad.check("trace_url", args.trace_url.as_deref().unwrap_or_default(), TraceUrl::parse);
         let traces = traces::Settings::read(|name| std::env::var(name).ok());
         let traces = traces.map_err(|problems| bad.0.extend(problems.0)).ok();
+        let secrets_access = bad.check("secrets_access", &args.secrets_access, secrets_access);
+        let resync_interval = bad.check("resync_interval", &args.resync_interval, resync_interval);
         let workers = bad.check("workers", &args.workers, workers);
         let burst = bad.check("rate_limit_burst", &args.rate_limit_burst, burst);
         let rate_limit = bad.check("rate_limit", &args.rate_limit, |text| rate(text, burst.unwrap_or(1)));
@@ -257,6 +264,8 @@ impl TryFrom<Args> for Settings {
                 log_filter: log_filter?,
                 traces: traces?,
                 trace_url: trace_url?,
+                secrets_access: secrets_access?,
+                resync_interval: resync_interval?,
                 workers: workers?,
                 rate_limit: rate_limit.filter(|_| burst.is_some())?,
                 api_timeout: api_timeout?,
@@ -360,16 +369,14 @@ fn log_filter(text: &str) -> Result<LogFilter, String> {
     })
 }
 
-/// An address with a place for a trace, or none.
-fn trace_url(text: &str) -> Result<Option<TraceUrl>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let is_web = text.starts_with("https://") || text.starts_with("http://");
-    let fits = is_web && text.contains(TRACE_ID) && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
-    let problem =
-        || "must be an address with {traceID} in it, such as https://jaeger.example.org/trace/{traceID}".into();
-    fits.then(|| Some(TraceUrl(text.into()))).ok_or_else(problem)
+fn secrets_access(text: &str) -> Result<SecretsAccess, String> {
+    SecretsAccess::parse(text).ok_or_else(|| "must be watch or writeOnly".into())
+}
+
+fn resync_interval(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    let within = parse_duration(text).filter(|duration| bounds.contains(duration));
+    within.ok_or_else(|| "must be a duration from 1s to 24h, such as 30s, 10m or 1h".into())
 }
 
 fn workers(text: &str) -> Result<usize, String> {

@@ -18,6 +18,7 @@ mod jaeger;
 mod kubeconfig;
 mod kubectl;
 mod loopback;
+mod measure;
 mod mount;
 pub mod observer;
 mod openmetrics;
@@ -32,6 +33,7 @@ pub mod site;
 pub mod state;
 pub mod supervisor;
 mod workdir;
+mod write_only;
 
 pub(crate) use control_plane::repository;
 

@@ -58,6 +58,7 @@ impl Context {
             _ => None,
         };
         let mut paid = Paid(None);
+        let mut is_fresh = self.secrets.are_watched();
         for _ in 0..TRIES {
             let attempt = match &observed {
                 None => self.create(rendered, &mut paid).await,
@@ -66,11 +67,16 @@ impl Context {
             match attempt {
                 // Somebody was faster, or it is a stranger's: look at what stands there, and judge that.
                 Err(ApiFailure::AlreadyExists | ApiFailure::Conflict | ApiFailure::NotFound) => {}
+                // What is in the way may have gone long since.
+                Ok(Written::Conflict(_)) if !is_fresh => {}
                 Err(failure) => return Written::Failed(failure),
                 Ok(written) => return written,
             }
             match self.secrets.look(&target).await {
-                Ok(found) => observed = found,
+                Ok(found) => {
+                    self.learn(&target, &found);
+                    (observed, is_fresh) = (found, true);
+                }
                 Err(failure) => return Written::Failed(failure),
             }
         }
@@ -186,6 +192,14 @@ impl Context {
         self.world_mut().secrets.apply(&rendered.permit().target(), observed);
     }
 
+    /// Puts what a write has met into the index, where no watch does.
+    fn learn(&self, target: &Target, found: &Option<Observed>) {
+        if !self.secrets.are_watched() {
+            // Whoever is touched by it is this very request, or one that has lost the name to it.
+            self.world_mut().looked_at(target, found.clone());
+        }
+    }
+
     /// Revokes: deletes, or begins the grace period. Answers what there is to tell.
     pub async fn withdraw(
         &self,
@@ -197,7 +211,8 @@ impl Context {
         match revoking {
             Revoking::Retain | Revoking::Wait { .. } => Ok(None),
             Revoking::Mark { until } => {
-                let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await?;
+                let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await;
+                let marked = self.look_after(target, marked).await?;
                 self.metrics.wrote(&target.namespace, Operation::Mark);
                 self.world_mut().secrets.apply(target, marked);
                 Ok(Some(Note::revoking(target, &observed.uid, until)))
@@ -223,7 +238,8 @@ impl Context {
     }
 
     async fn remove(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
-        self.secrets.delete(target, observed).await?;
+        let deleted = self.secrets.delete(target, observed).await;
+        self.look_after(target, deleted).await?;
         self.metrics.wrote(&target.namespace, Operation::Delete);
         self.world_mut().secrets.delete(target);
         tracing::info!(secret = %target, "secret deleted");
@@ -253,8 +269,9 @@ impl Context {
         let namespace = &target.namespace;
         format!(
             "namespace {namespace} has not delegated its Secrets to the operator; an admin of it runs: \
-             kubectl create rolebinding secrets-distributor --namespace={namespace} --clusterrole={} --serviceaccount={}",
-            crate::api::names::TENANT_CLUSTER_ROLE,
+             kubectl create rolebinding {} --namespace={namespace} --clusterrole={} --serviceaccount={}",
+            self.access.role_binding(),
+            self.access.cluster_role(),
             self.service_account
         )
     }

@@ -7,6 +7,7 @@ mod events;
 mod freshness;
 mod gauges;
 mod lanes;
+mod looks;
 mod namespaces;
 mod parse;
 mod policies;
@@ -38,6 +39,7 @@ use self::{
     cause::{Cause, CauseKind},
     done::Attempt,
     freshness::Freshness,
+    looks::Looks,
     namespaces::Namespaces,
     policies::PolicyReports,
     queue::{Priority, Queue},
@@ -45,6 +47,7 @@ use self::{
     secret_api::SecretApi,
 };
 use crate::{
+    access::SecretsAccess,
     admin::Gates,
     core::{index::World, name::RequestKey, policy::Rate, render::Seal},
     lease::Leadership,
@@ -69,7 +72,9 @@ pub struct Context {
     freshness: Freshness,
     limits: Limits,
     default_rate: Rate,
+    access: SecretsAccess,
     namespaces: Namespaces,
+    looks: Looks,
     gates: Gates,
     leadership: Leadership,
     client: Client,
@@ -174,13 +179,15 @@ impl Context {
             folder: Folder::new(settings.secrets_path.clone()),
             extent: Mutex::default(),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
-            secrets: SecretApi::new(client.clone(), settings.api_timeout),
+            secrets: SecretApi::new(client.clone(), settings.api_timeout, settings.secrets_access),
             reports: Reports::new(client.clone(), settings.api_timeout, settings.trace_url.clone()),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
             limits: Limits::new(MonotonicClock),
             default_rate: settings.rate_limit,
             freshness: Freshness::new(client.clone(), settings.api_timeout),
+            access: settings.secrets_access,
             namespaces: Namespaces::default(),
+            looks: Looks::new(settings.resync_interval),
             gates,
             leadership,
             client,

@@ -207,7 +207,7 @@ impl State {
 }
 
 /// A number in 0..1 that differs from call to call, to spread retries; it needs to be neither fair nor secret.
-fn jitter() -> f64 {
+pub fn jitter() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let hash = RandomState::new().hash_one(0u8);
     (hash >> 11) as f64 / (1u64 << 53) as f64

@@ -24,8 +24,7 @@ use crate::{
     api::names,
     core::name::{RequestKey, Target, Uid},
     error::ApiFailure,
-    settings::TraceUrl,
-    telemetry::traces::current_trace,
+    telemetry::traces::{TraceUrl, current_trace},
 };
 
 /// For how long the same again is counted up instead of told anew.

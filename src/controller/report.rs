@@ -22,14 +22,13 @@ use super::{
 };
 use crate::{
     api::{
-        SecretsDistribution, SecretsDistributionStatus,
+        SecretsDistribution, SecretsDistributionStatus, TargetStatus,
         conditions::{ConditionType, Reason},
         names,
     },
-    core::name::{NamespaceName, RequestKey, Uid},
+    core::name::{NamespaceName, RequestKey, SecretName, Target, Uid},
     error::ApiFailure,
-    settings::TraceUrl,
-    telemetry::traces::current_trace,
+    telemetry::traces::{TraceUrl, current_trace},
 };
 
 /// Writes status and events, and knows what it wrote last.
@@ -91,6 +90,15 @@ impl Reports {
     /// The status as it was last seen or written.
     pub fn previous(&self, key: &RequestKey) -> SecretsDistributionStatus {
         self.known().get(key).map(|known| known.status.clone()).unwrap_or_default()
+    }
+
+    /// The Secrets that the statuses name.
+    pub fn told_targets(&self) -> Vec<Target> {
+        let parse = |told: &TargetStatus| {
+            let (namespace, name) = (NamespaceName::parse(&told.namespace), SecretName::parse(&told.name));
+            namespace.ok().zip(name.ok()).map(|(namespace, name)| Target { namespace, name })
+        };
+        self.known().values().flat_map(|known| &known.status.targets).filter_map(parse).collect()
     }
 
     /// How many requests of each namespace have which reason in their condition Ready, as far as they have a status.
@@ -253,7 +261,6 @@ pub fn status_patch<S: Serialize>(previous: &S, status: &S) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::name::{NamespaceName, SecretName};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn reports() -> (Reports, RequestKey) {

@@ -25,12 +25,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context,
     cause::{Cause, CauseKind},
+    looks,
     namespaces::describe,
     parse, policies,
     queue::Priority,
     traced::{self, Changed},
 };
 use crate::{
+    access::SecretsAccess,
     api::{DistributionPolicy, SecretsDistribution},
     core::{
         backoff,
@@ -63,6 +65,9 @@ pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()
     tasks.spawn(source::watch(context.folder.clone(), settings.poll_interval, sender, stop));
     tasks.spawn(follow_sources(context.clone(), changes));
 
+    if settings.secrets_access == SecretsAccess::WriteOnly {
+        tasks.spawn(until(shutdown.clone(), looks::keep_terms(context.clone())));
+    }
     let (context, shutdown) = (context.clone(), shutdown.clone());
     tasks.spawn(async move {
         shutdown.cancelled().await;
@@ -121,6 +126,9 @@ where
                     cause.kind = CauseKind::Start;
                 }
                 touched.extend(all);
+                if context.world().is_ready() {
+                    context.looks.may_begin();
+                }
                 context.gates.open(gate.as_str());
                 touched
             }

@@ -43,6 +43,8 @@ pub struct SecretIndex {
     delegations: HashMap<NamespaceName, Delegation>,
     secrets: HashMap<Target, Observed>,
     recorded: HashMap<RequestKey, BTreeSet<Target>>,
+    /// Where a Secret of ours may be, as long as its namespace lets nobody see: known before, or told by a status.
+    hints: HashMap<NamespaceName, BTreeSet<Target>>,
     /// When the content ends to be valid, as far as it is known: content is never read back.
     expiries: HashMap<Target, Timestamp>,
 }
@@ -125,17 +127,40 @@ impl SecretIndex {
     /// Answers whether anything changed.
     pub fn set_delegation(&mut self, namespace: &NamespaceName, delegation: Delegation) -> bool {
         let withdrawn = if delegation == Delegation::Granted { Vec::new() } else { self.targets_in(namespace) };
-        for target in &withdrawn {
-            self.delete(target);
-        }
         let before = self.delegations.insert(namespace.clone(), delegation).unwrap_or_default();
-        before != delegation || !withdrawn.is_empty()
+        let changed = before != delegation || !withdrawn.is_empty();
+        for target in withdrawn {
+            self.delete(&target);
+            self.hint(target);
+        }
+        if delegation == Delegation::Granted {
+            self.hints.remove(namespace);
+        }
+        changed
     }
 
     /// A namespace is gone.
     pub fn forget_namespace(&mut self, namespace: &NamespaceName) {
         self.set_delegation(namespace, Delegation::Unknown);
         self.delegations.remove(namespace);
+        self.hints.remove(namespace);
+    }
+
+    /// A Secret of ours may be there, in a namespace of which nothing is known.
+    pub fn hint(&mut self, target: Target) {
+        if self.delegation(&target.namespace) != Delegation::Granted {
+            self.hints.entry(target.namespace.clone()).or_default().insert(target);
+        }
+    }
+
+    /// Where Secrets of ours may be in a namespace of which nothing is known.
+    pub fn hints(&self, namespace: &NamespaceName) -> impl Iterator<Item = &Target> {
+        self.hints.get(namespace).into_iter().flatten()
+    }
+
+    /// Whether a Secret is known there.
+    pub fn knows(&self, target: &Target) -> bool {
+        self.secrets.contains_key(target)
     }
 
     /// What is known of a namespace's delegation.

@@ -2,6 +2,7 @@
 
 mod cases;
 mod census;
+mod looks;
 mod observed;
 mod outcome;
 mod policy;

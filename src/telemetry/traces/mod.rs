@@ -13,6 +13,7 @@ mod setup;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+mod url;
 
 use std::collections::HashMap;
 
@@ -30,6 +31,7 @@ pub use self::{
     client::{Client, ClientLayer, client_layer},
     environment::{BadVariables, Settings, VARIABLES, Variable},
     setup::{Replica, Traces},
+    url::TraceUrl,
 };
 
 /// The target of every span that is exported: no directive for logs concerns it.
