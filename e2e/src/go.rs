@@ -24,6 +24,8 @@ pub(crate) struct Pins {
     pub(crate) go_sum: &'static str,
     /// The module whose version is that of the programs.
     pub(crate) module: &'static str,
+    /// Build tags, separated by commas.
+    pub(crate) tags: &'static str,
     /// What the name of its folder in the cache begins with.
     pub(crate) folder: &'static str,
     /// What to do instead of building.
@@ -43,7 +45,11 @@ impl Cache {
         let version = pins.version()?;
         let set = set.map(|variable| format!(" -X {variable}={version}")).unwrap_or_default();
         let ldflags = format!("-s -w{set}");
-        let flags = ["-trimpath", "-buildvcs=false", "-ldflags", &ldflags].map(str::to_owned).to_vec();
+        let mut flags = vec!["-trimpath", "-buildvcs=false", "-ldflags", &ldflags];
+        if !pins.tags.is_empty() {
+            flags.extend(["-tags", pins.tags]);
+        }
+        let flags: Vec<_> = flags.into_iter().map(str::to_owned).collect();
         let hash = Sha256::new().chain_update(pins.go_mod).chain_update(pins.go_sum).chain_update(flags.join(" "));
         let hash = hash.finalize();
         let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -192,8 +198,8 @@ mod tests {
     fn the_versions_come_from_go_mod() {
         let go_mod =
             "go 1.26.0\n\nrequire example.org/one v1.2.3\n\nrequire (\n\texample.org/other v1.0.0 // indirect\n)\n";
-        let (what, go_sum, folder, ways_around) = ("one", "", "", "");
-        let pins = Pins { what, go_mod, go_sum, module: "example.org/one", folder, ways_around };
+        let (what, go_sum, tags, folder, ways_around) = ("one", "", "", "", "");
+        let pins = Pins { what, go_mod, go_sum, module: "example.org/one", tags, folder, ways_around };
         assert_eq!(pins.version().unwrap(), "v1.2.3");
         assert_eq!(pins.pinned("example.org/other ").unwrap(), "v1.0.0");
         assert_eq!(numbers(pins.pinned("go ").unwrap()), [1, 26, 0]);

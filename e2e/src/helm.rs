@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::go::{Cache, Pins};
+use crate::go::{Cache, Pins, Program};
 use crate::{ControlPlane, repository};
 
 static PINS: Pins = Pins {
@@ -15,6 +15,7 @@ static PINS: Pins = Pins {
     go_mod: include_str!("../helm/go.mod"),
     go_sum: include_str!("../helm/go.sum"),
     module: "helm.sh/helm/v4",
+    tags: "",
     folder: "helm-",
     ways_around: "Or build nothing: set HELM to the path of Helm 3.18 or newer, or put it as `helm` into the folder that \
         KUBEBUILDER_ASSETS names.",
@@ -22,6 +23,8 @@ static PINS: Pins = Pins {
 
 /// What the program tells as its version.
 const VERSION: &str = "helm.sh/helm/v4/internal/version.version";
+
+const PROGRAM: Program = ("helm", "helm.sh/helm/v4/cmd/helm");
 
 /// Helm, with the chart of this repository. Nothing of the user's own settings has an effect.
 #[derive(Debug)]
@@ -99,8 +102,7 @@ async fn program() -> Result<PathBuf> {
     if let Some(program) = given("HELM") {
         return Ok(program);
     }
-    const HELM: crate::go::Program = ("helm", "helm.sh/helm/v4/cmd/helm");
     let (cache, assets) = (Cache::open(&PINS, Some(VERSION))?, given("KUBEBUILDER_ASSETS"));
-    cache.build_missing(&[HELM], assets.as_deref()).await?;
-    Ok(cache.find(HELM, assets.as_deref()))
+    cache.build_missing(&[PROGRAM], assets.as_deref()).await?;
+    Ok(cache.find(PROGRAM, assets.as_deref()))
 }

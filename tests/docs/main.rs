@@ -3,6 +3,7 @@
 
 mod readme;
 mod reference;
+mod runbooks;
 
 use std::{fs, path::Path};
 

@@ -17,6 +17,7 @@ static PINS: Pins = Pins {
     go_mod: include_str!("../../controlplane/go.mod"),
     go_sum: include_str!("../../controlplane/go.sum"),
     module: "k8s.io/kubernetes",
+    tags: "",
     folder: "",
     ways_around: "Or build nothing: set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, \
         kube-controller-manager and kubectl, or set E2E_KUBECONFIG to the kubeconfig of a cluster (kind, minikube).",
