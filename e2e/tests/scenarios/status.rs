@@ -118,6 +118,8 @@ async fn an_event_tells_what_is_the_case_now_also_of_a_long_name() -> Result<()>
     for (source, events) in [("NoteOne", 1), ("NoteTwo", 2), ("NoteOne", 2)] {
         tenant.until_ready(&name).await?;
         tenant.change(&name, one(source)).await?;
+        // Of the same again the event is there before the operator has seen anything.
+        tenant.until_condition(&name, "Synced", "False", "SourceMissing").await?;
         eventually(SOON, &format!("an event about {source}"), async || {
             let told = tenant.events(&name).await?;
             let about = told.iter().filter(|(reason, note)| reason == "SourceMissing" && note.contains(source));
