@@ -17,7 +17,7 @@ static PINS: Pins = Pins {
     module: "helm.sh/helm/v4",
     tags: "",
     folder: "helm-",
-    ways_around: "Or build nothing: set HELM to the path of Helm 3.18 or newer, or put it as `helm` into the folder that \
+    ways_around: "Or build nothing: set HELM to the path of Helm 4, or put it as `helm` into the folder that \
         KUBEBUILDER_ASSETS names.",
 };
 

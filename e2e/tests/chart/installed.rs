@@ -35,8 +35,9 @@ impl Cluster {
         Ok(Self { cluster, helm, mount })
     }
 
-    async fn release(&self, verb: &str, values: &Value) -> Result<()> {
-        self.helm.release(verb, HOME, values).await.map(drop)
+    /// Answers with what helm tells, the notes included.
+    async fn release(&self, verb: &str, values: &Value) -> Result<String> {
+        self.helm.release(verb, HOME, values).await
     }
 
     async fn exists(&self, what: &str) -> Result<bool> {
@@ -173,7 +174,9 @@ async fn the_api_server_takes_all_of_it_and_pod_security_the_pod() -> Result<()>
     let site = Cluster::start().await?;
     for values in [json!({}), all_of_it()] {
         site.release("upgrade", &values).await.err().context("there is nothing to upgrade")?;
-        site.release("install", &values).await?;
+        let told = site.release("install", &values).await?;
+        assert_eq!(told.contains("WARNING: no source is mounted"), values["sources"].is_null(), "{told}");
+        assert_eq!(told.contains("WARNING: rbac.scope is cluster"), !values["rbac"].is_null(), "{told}");
         let manifest = site.helm.run(["get", "manifest", HOME, "--namespace", HOME]).await?;
         // Strictly: helm itself drops fields that do not exist.
         let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"];

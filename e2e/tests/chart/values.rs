@@ -181,7 +181,7 @@ fn of_the_surroundings() -> Vec<Case> {
             }),
             &[
                 ("ServiceMonitor", "/spec/endpoints/0/interval", json!("7s")),
-                ("ServiceMonitor", "/spec/endpoints/0/honorLabels", json!(true)),
+                ("ServiceMonitor", "/spec/endpoints/0/relabelings/0/action", json!("labeldrop")),
                 ("ServiceMonitor", "/metadata/labels/a", json!("b")),
                 ("NetworkPolicy", "/spec/ingress/0/from", monitoring.clone()),
             ],

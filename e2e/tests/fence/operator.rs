@@ -3,7 +3,8 @@
 use anyhow::Result;
 use e2e::site::{SOON, Site, Tenant};
 use e2e::{Operator, asks, eventually};
-use kube::Client;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::{Attempt, RefusedBy, call, try_all};
@@ -268,7 +269,10 @@ async fn its_own_secrets_and_those_that_are_offered_are_within_the_fence() -> Re
     try_all(&client, attempts.into()).await?;
     // An offer is no leave to delete, and ends where somebody else owns the Secret.
     tenant.create_secret("kept", json!({ "metadata": { "annotations": { ADOPTION: "allowed" } } })).await?;
-    let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u" }]);
+    let maps = Api::<ConfigMap>::namespaced(site.cluster.client().await?, &tenant.namespace);
+    let map =
+        maps.create(&Default::default(), &serde_json::from_value(json!({ "metadata": { "name": "c" } }))?).await?;
+    let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": map.metadata.uid }]);
     let owned = json!({ "metadata": { "annotations": { ADOPTION: "allowed" }, "ownerReferences": owner } });
     tenant.create_secret("owned", owned).await?;
     let refused = [
