@@ -83,7 +83,7 @@ build_image() {
 bill_of_materials() {
   if cargo cyclonedx --version > /dev/null 2>&1; then
     cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$target" --describe binaries \
-      --manifest-path Cargo.toml
+      --no-build-deps --manifest-path Cargo.toml
     mv secrets-distributor_bin.cdx.json "$context/secrets-distributor-$arch.cdx.json"
     rm -f ./*.cdx.json e2e/*.cdx.json
     echo "bill of materials: $context/secrets-distributor-$arch.cdx.json"
