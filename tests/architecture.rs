@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("client", &[]),
     ("lease", &["api", "admin", "error", "client"]),
     ("settings", &["api", "core", "telemetry", "lease"]),
+    ("cli", &["api", "core", "rbac", "settings"]),
     ("controller", &["api", "core", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"]),
     (
         "process",

@@ -9,19 +9,18 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Resource;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::{
     decide::Decision,
     index,
     invalid::InvalidField,
+    manifest::{self, NamespaceRow, strictly},
     name::{NamespaceName, RequestKey},
     policy::{Namespace, Policy},
     request::Request,
 };
-use crate::api::{DistributionPolicy, SecretsDistribution, SecretsDistributionSpec, conditions::Reason, names};
+use crate::api::{SecretsDistribution, SecretsDistributionSpec, conditions::Reason};
 
 /// A table that has been checked.
 #[derive(Clone, Debug)]
@@ -121,13 +120,6 @@ struct Written {
 }
 
 #[derive(Deserialize)]
-struct NamespaceRow {
-    name: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
 struct RequestRow {
     namespace: String,
     name: String,
@@ -139,33 +131,7 @@ struct RequestRow {
 
 /// Reads the policies of a file, one or more YAML documents.
 pub fn policies(yaml: &str) -> Result<Vec<Policy>, InvalidField> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(yaml).map_err(|error| InvalidField::new("policy", error))?;
-    documents.into_iter().map(policy).collect()
-}
-
-fn policy(mut document: Value) -> Result<Policy, InvalidField> {
-    let mut take = |field: &str| document.as_object_mut().and_then(|fields| fields.remove(field)).unwrap_or_default();
-    let found = [take("apiVersion"), take("kind")];
-    let wanted = [DistributionPolicy::api_version(&()), DistributionPolicy::kind(&())];
-    if found != wanted.each_ref().map(AsRef::as_ref) {
-        let problem = format!("must be a {} of {}", wanted[1], wanted[0]);
-        return Err(InvalidField::new("apiVersion, kind", problem));
-    }
-    Policy::parse(&strictly::<DistributionPolicy>(document, "policy")?)
-}
-
-/// Reads a value of which every field must be known: a misspelled one would silently mean its default.
-fn strictly<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, InvalidField> {
-    let mut unknown = None;
-    let read = serde_ignored::deserialize(value, |path| {
-        unknown.get_or_insert(path.to_string());
-    });
-    match (read, unknown) {
-        (Err(error), _) => Err(InvalidField::new(what, error)),
-        (Ok(_), Some(field)) => Err(InvalidField::new(field, "there is no such field; see the README and the CRD")),
-        (Ok(value), None) => Ok(value),
-    }
+    manifest::policies(yaml)?.iter().map(Policy::parse).collect()
 }
 
 impl Table {
@@ -173,7 +139,11 @@ impl Table {
     pub fn parse(yaml: &str) -> Result<Self, InvalidField> {
         let value = serde_saphyr::from_str(yaml).map_err(|error| InvalidField::new("table", error))?;
         let Written { at, with, together, namespaces, requests } = strictly(value, "table")?;
-        let namespaces = namespaces.into_iter().enumerate().map(|(i, row)| row.read(i)).collect::<Result<_, _>>()?;
+        let namespaces = namespaces
+            .into_iter()
+            .enumerate()
+            .map(|(i, row)| row.read(&format!("namespaces[{i}]")))
+            .collect::<Result<_, _>>()?;
         let cases: Vec<_> =
             requests.into_iter().enumerate().map(|(i, row)| row.read(i, at.0)).collect::<Result<_, _>>()?;
         let expected = || cases.iter().flat_map(|case| case.expected.values());
@@ -232,15 +202,6 @@ fn decided(request: &Request, decision: Decision) -> Expected {
     };
     let refused = request.mappings.iter().zip(reasons).filter(|(_, reasons)| !reasons.is_empty());
     Expected::Denied(refused.map(|(mapping, reasons)| (mapping.to.to_string(), reasons)).collect())
-}
-
-impl NamespaceRow {
-    fn read(self, row: usize) -> Result<Namespace, InvalidField> {
-        let name = namespace(&self.name, format!("namespaces[{row}].name"))?;
-        let mut labels = self.labels;
-        labels.insert(names::NAME_LABEL.into(), self.name); // As the API server does.
-        Ok(Namespace { name, labels, terminating: false })
-    }
 }
 
 impl RequestRow {

@@ -8,7 +8,7 @@ use secrets_distributor::{
         conditions::{ConditionType, Reason},
         events::EventReason,
     },
-    settings::Cli,
+    cli::Cli,
 };
 
 use super::{read, root};
