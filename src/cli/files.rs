@@ -22,7 +22,7 @@ const STDIN: &str = "-";
 pub fn policies(paths: &[PathBuf]) -> Result<Vec<DistributionPolicy>, Error> {
     let mut policies = Vec::new();
     for path in paths {
-        for file in files(path)? {
+        for file in files(path, is_manifest)? {
             policies.extend(parsed(&file, manifest::policies)?);
         }
     }
@@ -44,12 +44,13 @@ pub fn requests(path: &Path) -> Result<Vec<SecretsDistribution>, Error> {
     parsed(path, manifest::requests)
 }
 
-fn parsed<T>(path: &Path, parse: impl Fn(&str) -> Result<T, InvalidField>) -> Result<T, Error> {
+/// What a file says.
+pub fn parsed<T>(path: &Path, parse: impl Fn(&str) -> Result<T, InvalidField>) -> Result<T, Error> {
     parse(&read(path)?).map_err(|error| Error::in_file(path, error))
 }
 
 /// The text of a file, or of standard input.
-fn read(path: &Path) -> Result<String, Error> {
+pub fn read(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
     let read = match path == Path::new(STDIN) {
         true => std::io::stdin().read_to_string(&mut text),
@@ -59,8 +60,33 @@ fn read(path: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
-/// The file itself, or what a folder and those in it have of YAML and JSON, in the order of their names.
-fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The files of a path that hold policies, requests or both: itself, or those of a folder.
+pub fn manifests(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    files(path, is_manifest)
+}
+
+/// The tables of a path: itself, that of the policy that it is, or those of a folder.
+pub fn tables(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    match path.is_dir() || is_table(path) {
+        true => files(path, is_table),
+        false => Ok(vec![table_of(path)]),
+    }
+}
+
+/// Where the table of a policy lies.
+pub fn table_of(policy: &Path) -> PathBuf {
+    let stem = policy.file_stem().unwrap_or_default().to_string_lossy();
+    policy.with_file_name(format!("{stem}{TABLE}"))
+}
+
+/// Where the policy lies that a table is about.
+pub fn policy_of(table: &Path) -> PathBuf {
+    let name = table.file_name().unwrap_or_default().to_string_lossy();
+    table.with_file_name(format!("{}.yaml", name.strip_suffix(TABLE).unwrap_or(&name)))
+}
+
+/// The file itself, or the files of a folder and of those in it that count, in the order of their names.
+fn files(path: &Path, counts: fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
     if path == Path::new(STDIN) || !path.is_dir() {
         return Ok(vec![path.into()]);
     }
@@ -71,15 +97,20 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in paths {
         match path.is_dir() {
-            true => files.extend(self::files(&path)?),
-            false if is_manifest(&path) => files.push(path),
+            true => files.extend(self::files(&path, counts)?),
+            false if counts(&path) => files.push(path),
             false => {}
         }
     }
     Ok(files)
 }
 
+/// YAML or JSON, and no table.
 fn is_manifest(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) && !name.ends_with(TABLE)
+    [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) && !is_table(path)
+}
+
+fn is_table(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(TABLE))
 }

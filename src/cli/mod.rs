@@ -10,13 +10,15 @@ pub mod fetch;
 pub mod files;
 pub mod output;
 pub mod progress;
+pub mod tables;
+mod test;
 pub mod view;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::{completion::Completion, error::Error};
+use self::{completion::Completion, error::Error, test::Test};
 use crate::settings;
 
 /// Name under which kubectl finds the program as its plugin, and what people type then.
@@ -60,6 +62,8 @@ pub enum Command {
 /// What people ask.
 #[derive(Debug, Subcommand)]
 pub enum Question {
+    /// Checks whether policies decide as the tables beside them say, without a cluster.
+    Test(Test),
     /// Prints a script that completes commands and options in a shell.
     Completion(Completion),
 }
@@ -99,6 +103,7 @@ pub fn answer(question: Question) -> ExitCode {
 impl Question {
     async fn answer(self) -> Result<ExitCode, Error> {
         match self {
+            Self::Test(test) => test.run(),
             Self::Completion(completion) => completion.print(),
         }
     }

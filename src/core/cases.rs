@@ -15,6 +15,7 @@ use super::{
     decide::Decision,
     index,
     invalid::InvalidField,
+    locate::Lines,
     manifest::{self, NamespaceRow, strictly},
     name::{NamespaceName, RequestKey},
     policy::{Namespace, Policy},
@@ -36,6 +37,7 @@ pub struct Table {
 #[derive(Clone, Debug)]
 struct Case {
     request: Request,
+    line: usize,
     at: Timestamp,
     expected: BTreeMap<NamespaceName, Expected>,
 }
@@ -67,6 +69,17 @@ impl fmt::Display for Expected {
         let keys: Vec<_> = keys.iter().map(|(key, why)| format!("{key}: [{}]", reasons(why))).collect();
         write!(f, "{{{}}}", keys.join(", "))
     }
+}
+
+/// A request of a table, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The request.
+    pub request: RequestKey,
+    /// Its line in the table.
+    pub line: usize,
+    /// Where the decision is not the expected one.
+    pub discrepancies: Vec<Discrepancy>,
 }
 
 /// Where a table and the decision part.
@@ -144,8 +157,10 @@ impl Table {
             .enumerate()
             .map(|(i, row)| row.read(&format!("namespaces[{i}]")))
             .collect::<Result<_, _>>()?;
+        let lines = Lines::of(yaml);
+        let line = |row: usize| lines.line(0, &format!("requests[{row}]")).unwrap_or(1);
         let cases: Vec<_> =
-            requests.into_iter().enumerate().map(|(i, row)| row.read(i, at.0)).collect::<Result<_, _>>()?;
+            requests.into_iter().enumerate().map(|(i, row)| row.read(i, line(i), at.0)).collect::<Result<_, _>>()?;
         let expected = || cases.iter().flat_map(|case| case.expected.values());
         let permits = |expected: &Expected| matches!(expected, Expected::Permitted(_));
         if !expected().any(permits) || expected().all(permits) {
@@ -159,20 +174,21 @@ impl Table {
         Ok(Self { with, together, namespaces, cases })
     }
 
-    /// Decides every request under the policies. Answers where the decision is not the expected one.
-    pub fn run(&self, policies: Vec<Policy>, operator_namespace: NamespaceName) -> Vec<Discrepancy> {
+    /// Decides every request under the policies, and compares.
+    pub fn run(&self, policies: Vec<Policy>, operator_namespace: NamespaceName) -> Vec<Judged> {
         let requests = self.cases.iter().map(|case| case.request.clone());
         let world = index::complete(operator_namespace, policies, self.namespaces.iter().cloned(), requests);
-        let discrepancies = |case: &Case| {
+        let judge = |case: &Case| {
             let request = Arc::new(case.request.clone());
             let destinations = world.requests.destinations(&request.key).map(|(name, _)| name.clone());
             let decide = |name: NamespaceName| {
                 let decided = decided(&request, world.decide(&request, &name, case.at));
                 (name, decided)
             };
-            case.compare(destinations.map(decide).collect())
+            let discrepancies = case.compare(destinations.map(decide).collect());
+            Judged { request: request.key.clone(), line: case.line, discrepancies }
         };
-        self.cases.iter().flat_map(discrepancies).collect()
+        self.cases.iter().map(judge).collect()
     }
 }
 
@@ -206,7 +222,7 @@ fn decided(request: &Request, decision: Decision) -> Expected {
 
 impl RequestRow {
     /// The requests of a table are as old as their order says.
-    fn read(self, row: usize, at: Timestamp) -> Result<Case, InvalidField> {
+    fn read(self, row: usize, line: usize, at: Timestamp) -> Result<Case, InvalidField> {
         let within = |error: InvalidField| InvalidField { field: format!("requests[{row}].{}", error.field), ..error };
         let age = i64::try_from(row).ok().and_then(|row| Timestamp::from_second(row).ok());
         let metadata = ObjectMeta {
@@ -222,7 +238,7 @@ impl RequestRow {
             let name = namespace(&name, format!("requests[{row}].expect"))?;
             Ok((name, expected))
         });
-        Ok(Case { request, at: self.at.map_or(at, |time| time.0), expected: expected.collect::<Result<_, _>>()? })
+        Ok(Case { request, line, at: self.at.map_or(at, |time| time.0), expected: expected.collect::<Result<_, _>>()? })
     }
 }
 

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod glob;
 pub mod index;
 pub mod invalid;
+pub mod locate;
 pub mod manifest;
 pub mod metadata;
 pub mod name;

@@ -1,5 +1,6 @@
 //! How answers are written: on standard output, in colour only where a person reads them.
 
+pub mod ci;
 pub mod style;
 pub mod table;
 pub mod tree;

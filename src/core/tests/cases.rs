@@ -30,13 +30,20 @@ requests:
 
 fn run(table: &str) -> Vec<String> {
     let operator = NamespaceName::parse("secrets-distributor").unwrap();
-    let discrepancies = Table::parse(table).unwrap().run(policies(POLICY).unwrap(), operator);
-    discrepancies.iter().map(ToString::to_string).collect()
+    let judged = Table::parse(table).unwrap().run(policies(POLICY).unwrap(), operator);
+    judged.iter().flat_map(|judged| &judged.discrepancies).map(ToString::to_string).collect()
 }
 
 #[test]
 fn a_table_that_is_true_passes() {
     assert_eq!(run(TABLE), Vec::<String>::new());
+}
+
+#[test]
+fn each_request_has_its_line() {
+    let operator = NamespaceName::parse("secrets-distributor").unwrap();
+    let judged = Table::parse(TABLE).unwrap().run(policies(POLICY).unwrap(), operator);
+    assert_eq!(judged.iter().map(|judged| judged.line).collect::<Vec<_>>(), [5, 6, 7]);
 }
 
 #[test]
