@@ -4,11 +4,13 @@
 //! content come in as arguments. `tests/architecture.rs` enforces it.
 
 pub mod backoff;
+pub mod bootstrap;
 pub mod bytes;
 pub mod cases;
 pub mod content;
 pub mod decide;
 pub mod explain;
+pub mod forecast;
 pub mod glob;
 pub mod index;
 pub mod invalid;

@@ -169,6 +169,11 @@ impl Policy {
         })
     }
 
+    /// Whether another version of it grants, denies, limits and revokes the same.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        Self { generation: other.generation, ..self.clone() } == *other
+    }
+
     /// Whether `now` lies within the policy's time.
     pub fn is_in_time(&self, now: Timestamp) -> bool {
         self.has_begun(now) && !self.is_expired(now)

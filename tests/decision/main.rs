@@ -2,8 +2,10 @@
 //! of them objects as the API server has them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bootstrapped;
 mod coverage;
 mod explained;
+mod forecast;
 mod generate;
 mod history;
 mod laws;
