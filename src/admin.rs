@@ -1,4 +1,5 @@
-//! The admin server: whether the process lives, and whether it is ready, with what is missing if it is not.
+//! The admin server: whether the process lives, and whether it is ready, with what is missing if it is not; and the
+//! metrics.
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
@@ -12,6 +13,8 @@ use axum::{
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::{Metrics, metrics::Format};
 
 /// What stands before readiness. Cheap to clone; every clone is the same set of gates.
 #[derive(Clone, Debug)]
@@ -34,7 +37,8 @@ pub enum Gate {
 }
 
 impl Gate {
-    fn is_open(&self) -> bool {
+    /// Whether it lets readiness through.
+    pub fn is_open(&self) -> bool {
         matches!(self, Self::Ready | Self::Leading | Self::Standby)
     }
 }
@@ -98,17 +102,31 @@ pub async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers until `shutdown`.
-pub async fn serve(listener: TcpListener, gates: Gates, shutdown: CancellationToken) -> io::Result<()> {
-    let router = Router::new().route("/livez", get("ok\n")).route("/readyz", get(readyz)).with_state(gates);
+pub async fn serve(
+    listener: TcpListener,
+    gates: Gates,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let readiness = Router::new().route("/livez", get("ok\n")).route("/readyz", get(readyz)).with_state(gates);
+    let router = readiness.merge(Router::new().route("/metrics", get(scrape)).with_state(metrics));
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+async fn scrape(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
+    let format = Format::accepted(accepted(&headers));
+    ([(header::CONTENT_TYPE, format.content_type())], metrics.encode(format)).into_response()
+}
+
+fn accepted(headers: &HeaderMap) -> &str {
+    headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default()
 }
 
 async fn readyz(State(gates): State<Gates>, headers: HeaderMap) -> Response {
     let gates = gates.states();
     let ready = gates.values().all(Gate::is_open);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accepts.contains("application/json") {
+    if accepted(&headers).contains("application/json") {
         let body = serde_json::json!({"ready": ready, "gates": gates}).to_string();
         return (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     }
@@ -168,6 +186,26 @@ mod tests {
             "sources": {"state": "waiting", "reason": "not read yet"},
         }});
         assert_eq!(serde_json::from_str::<serde_json::Value>(&body).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn whoever_scrapes_gets_the_format_it_understands() {
+        let metrics = Metrics::new(true);
+        let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        let prometheus = "text/plain; version=0.0.4; charset=utf-8";
+        // The second is what Prometheus itself asks for.
+        for (accept, content_type) in [
+            ("*/*", openmetrics),
+            ("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", openmetrics),
+            ("text/plain", prometheus),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+            let response = scrape(State(metrics.clone()), headers).await;
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers()[header::CONTENT_TYPE], content_type, "{accept}");
+            let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            assert_eq!(body.ends_with(b"# EOF\n"), content_type == openmetrics);
+        }
     }
 
     #[tokio::test]

@@ -19,6 +19,8 @@ use tokio::{
 };
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
+use crate::telemetry::Metrics;
+
 /// Why a configuration gives no client.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
@@ -39,9 +41,11 @@ impl From<kube::Error> for Unusable {
     }
 }
 
-/// A client like [`Client::try_from`] makes it, on connections that each pass `admit` before their first byte.
+/// A client like [`Client::try_from`] makes it, on connections that each pass `admit` before their first byte. Every
+/// call is counted.
 pub fn client<S, E>(
     config: &Config,
+    metrics: &Metrics,
     admit: impl Fn(TcpStream) -> Result<S, E> + Clone + Send + Sync + 'static,
 ) -> Result<Client, Unusable>
 where
@@ -65,6 +69,7 @@ where
     connector.set_reset_reader_on_write(config.reset_reader_on_write);
 
     let service = ServiceBuilder::new()
+        .layer(metrics.api_calls())
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
@@ -81,7 +86,7 @@ mod tests {
     fn a_proxy_is_refused_and_its_password_not_told() {
         let mut config = Config::new("https://127.0.0.1:1".parse().unwrap());
         config.proxy_url = Some("http://user:hunter2@127.0.0.1:3128".parse().unwrap());
-        let refused = client(&config, Ok::<_, BoxError>).err().unwrap();
+        let refused = client(&config, &Metrics::new(true), Ok::<_, BoxError>).err().unwrap();
         assert!(matches!(refused, Unusable::Proxy));
         assert!(!format!("{refused} {refused:?}").contains("hunter2"));
     }

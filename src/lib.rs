@@ -5,13 +5,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`access`] | whether Secrets are watched or only written, and the role for it |
 //! | [`api`] | the two kinds, conditions, reasons, labels and annotations |
 //! | [`core`] | pure: parsing, the policy decision, rendering, ownership, outcome and status |
 //! | [`rbac`] | who may do what, as typed roles: the source of `rbac/` |
 //! | [`cli`] | the command line: questions that the core answers, about a cluster or about files |
 //! | [`settings`] | flags and environment, checked at start |
-//! | [`telemetry`] | logs, with what could show a Secret filtered out |
-//! | [`admin`] | `/livez`, `/readyz`, and the gates of readiness |
+//! | [`telemetry`] | logs, with what could show a Secret filtered out; metrics |
+//! | [`admin`] | `/livez`, `/readyz` and the gates of readiness, `/metrics` |
 //! | [`process`] | signals, memory, the cluster's client, exit codes: where the parts are put together |
 //! | [`client`] | how the API server is reached: the layers that all calls pass |
 //! | [`controller`] | the shell: watches, the queue, the steps of reconcile, status and events |
@@ -21,6 +22,7 @@
 //! | [`source`] | the mounted folder: read as one generation, beneath its root only, and watched |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod access;
 pub mod admin;
 pub mod api;
 pub mod cli;

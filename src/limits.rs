@@ -34,6 +34,17 @@ pub enum Urgency {
     Create,
 }
 
+/// How a namespace stands with its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Writes that may come at once now.
+    pub tokens: u32,
+    /// How often it began to be throttled.
+    pub throttlings: u64,
+    /// For how long it was, all times together.
+    pub throttled: Duration,
+}
+
 /// The buckets of all namespaces.
 pub struct Limits<C: Clock = MonotonicClock> {
     clock: C,
@@ -47,12 +58,23 @@ struct State<C: Clock> {
     buckets: HashMap<NamespaceName, Bucket<C>>,
 }
 
+type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
 struct Bucket<C: Clock> {
     rate: Rate,
-    limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
+    limiter: Limiter<C>,
     /// Who waits, in the order of their turns: when each turn is.
     turns: BTreeMap<(Urgency, u64), (RequestKey, C::Instant)>,
     next_turn: u64,
+    throttling: Throttling<C>,
+}
+
+/// When somebody waited, and wait, for a token.
+struct Throttling<C: Clock> {
+    times: u64,
+    past: Duration,
+    /// Since when, and when the last turn is of those who wait.
+    current: Option<(C::Instant, C::Instant)>,
 }
 
 impl<C: Clock + Clone> Limits<C> {
@@ -85,15 +107,47 @@ impl<C: Clock + Clone> Limits<C> {
         let bucket = state.buckets.entry(namespace.clone()).or_insert_with(|| self.bucket(rate, since_start));
         if bucket.rate != rate {
             // Another policy: the tokens of the old bucket are gone, those who wait keep their order.
-            let turns = std::mem::take(&mut bucket.turns);
-            let next_turn = bucket.next_turn;
-            *bucket = Bucket { turns, next_turn, ..self.bucket(rate, Duration::ZERO) };
+            (bucket.rate, bucket.limiter) = (rate, self.limiter(rate, Duration::ZERO));
         }
         bucket.take(key, urgency, now)
     }
 
+    /// How each namespace stands that was written to.
+    pub fn usage(&self) -> BTreeMap<NamespaceName, Usage> {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        let usage = |bucket: &mut Bucket<C>| Usage {
+            tokens: self.tokens(bucket, now),
+            throttlings: bucket.throttling.times,
+            throttled: bucket.throttling.until(now),
+        };
+        state.buckets.iter_mut().map(|(namespace, bucket)| (namespace.clone(), usage(bucket))).collect()
+    }
+
+    /// governor tells only how long it is until there are so many tokens: it is asked for all that there can be.
+    fn tokens(&self, bucket: &mut Bucket<C>, now: C::Instant) -> u32 {
+        let Rate { burst, interval, .. } = bucket.rate;
+        match bucket.limiter.check_n(burst) {
+            Ok(Ok(())) => {
+                // All of them were there, and are taken now: back to a full bucket.
+                bucket.limiter = self.limiter(bucket.rate, Duration::MAX);
+                burst.get()
+            }
+            Ok(Err(not_until)) => {
+                let missing = not_until.wait_time_from(now).as_nanos().div_ceil(interval.as_nanos().max(1));
+                burst.get().saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
+            }
+            Err(_) => 0, // Cannot be: a bucket holds a burst.
+        }
+    }
+
     /// A bucket that was empty `ago`.
     fn bucket(&self, rate: Rate, ago: Duration) -> Bucket<C> {
+        let throttling = Throttling { times: 0, past: Duration::ZERO, current: None };
+        Bucket { rate, limiter: self.limiter(rate, ago), turns: BTreeMap::new(), next_turn: 0, throttling }
+    }
+
+    fn limiter(&self, rate: Rate, ago: Duration) -> Limiter<C> {
         let quota = Quota::with_period(rate.interval).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         let limiter = RateLimiter::direct_with_clock(quota.allow_burst(rate.burst), self.clock.clone());
         let filled = ago.as_nanos() / rate.interval.as_nanos().max(1);
@@ -102,15 +156,19 @@ impl<C: Clock + Clone> Limits<C> {
             // A burst can always be taken from a bucket that holds one.
             let _ = limiter.check_n(missing);
         }
-        Bucket { rate, limiter, turns: BTreeMap::new(), next_turn: 0 }
+        limiter
     }
 
     fn state(&self, term: u64) -> MutexGuard<'_, State<C>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         if state.term < term {
             *state = State { term, start: self.clock.now(), buckets: HashMap::new() };
         }
         state
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,8 +193,30 @@ impl<C: Clock> Bucket<C> {
             _ => self.turns.values().next().map_or(Duration::ZERO, |(_, turn)| turn.duration_since(now).into()),
         };
         let wait = until_first + self.rate.interval * u32::try_from(before).unwrap_or(u32::MAX);
-        self.turns.insert(own, (key.clone(), now + wait.into()));
+        let turn = now + wait.into();
+        self.turns.insert(own, (key.clone(), turn));
+        self.throttling.goes_on(now, turn);
         Err(wait)
+    }
+}
+
+impl<C: Clock> Throttling<C> {
+    /// Somebody waits until its turn. Whoever came late to it and waits anew has waited all the time.
+    fn goes_on(&mut self, now: C::Instant, turn: C::Instant) {
+        match &mut self.current {
+            Some((_, end)) if Duration::from(now.duration_since(*end)) < LATE => *end = turn.max(*end),
+            _ => {
+                self.past = self.until(now);
+                self.times += 1;
+                self.current = Some((now, turn));
+            }
+        }
+    }
+
+    /// For how long somebody waited until now.
+    fn until(&self, now: C::Instant) -> Duration {
+        let current = self.current.map(|(start, end)| Duration::from(now.min(end).duration_since(start)));
+        self.past + current.unwrap_or_default()
     }
 }
 
@@ -251,6 +331,47 @@ mod tests {
         assert!(limits.take(1, &a, &key("next"), Urgency::Create, slow).is_err(), "the first one may still come");
         clock.advance(LATE);
         assert_eq!(limits.take(1, &a, &key("next"), Urgency::Create, slow), Ok(()));
+    }
+
+    #[test]
+    fn the_usage_tells_what_is_left_and_for_how_long_somebody_waited() {
+        let clock = FakeRelativeClock::default();
+        let limits = limits(&clock);
+        let (a, second) = (namespace("a"), Duration::from_secs(1));
+        let take = |name: &str| limits.take(1, &a, &key(name), Urgency::Create, rate());
+        let usage = |tokens, throttlings, throttled| {
+            BTreeMap::from([(a.clone(), Usage { tokens, throttlings, throttled: second * throttled })])
+        };
+        assert_eq!(limits.usage(), BTreeMap::new());
+        clock.advance(second * 5);
+        take("x").unwrap();
+        for _ in 0..2 {
+            assert_eq!(limits.usage(), usage(4, 0, 0), "looking costs nothing");
+        }
+        clock.advance(MINUTE);
+        for _ in 0..2 {
+            assert_eq!(limits.usage(), usage(20, 0, 0), "not even of a full bucket");
+        }
+        (0..20).for_each(|i| take(&format!("r{i}")).unwrap());
+        assert_eq!(limits.usage(), usage(0, 0, 0));
+
+        take("first").unwrap_err();
+        take("second").unwrap_err();
+        assert_eq!(limits.usage(), usage(0, 1, 0));
+        clock.advance(second);
+        take("first").unwrap();
+        take("third").unwrap_err();
+        assert_eq!(limits.usage(), usage(0, 1, 1), "second waits all the time");
+        clock.advance(second * 2);
+        take("second").unwrap();
+        take("third").unwrap();
+        clock.advance(MINUTE);
+        assert_eq!(limits.usage(), usage(20, 1, 3), "nobody waits any more");
+
+        (0..20).for_each(|i| take(&format!("r{i}")).unwrap());
+        take("again").unwrap_err();
+        clock.advance(MINUTE);
+        assert_eq!(limits.usage(), usage(20, 2, 4), "it never came, and its turn was a second later");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 use futures::FutureExt;
 use http::{HeaderValue, header::USER_AGENT};
 use kube::{Config, config::InferConfigError};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::{JoinError, JoinSet},
@@ -25,7 +25,7 @@ use crate::{
     controller,
     lease::{self, Candidate, Identity, Leadership},
     settings::Settings,
-    telemetry,
+    telemetry::{self, Metrics},
 };
 
 /// How long what is in hand may take to finish after a signal; the process leaves within 5 s.
@@ -77,9 +77,20 @@ pub fn keep_memory_private() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
+/// Lets this process open as many files as it may. The watch of each delegated namespace is a connection: one of HTTP/2
+/// would carry them all, but only as many as the API server allows on it, and everything else would wait behind them.
+/// The limit that a process is given at first is often 1024, for the sake of programs that use `select`.
+fn raise_limit_of_files() -> io::Result<()> {
+    let allowed = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: allowed, maximum: allowed })?)
+}
+
 /// Runs the operator until a signal.
 pub fn run(settings: Settings) -> ExitCode {
     telemetry::init(settings.log_format, &settings.log_filter);
+    if let Err(error) = raise_limit_of_files() {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&Error::System("cannot start threads", error)),
@@ -103,12 +114,13 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     let identity = identity(settings.identity.as_deref());
     let config = config(&settings, &identity).await?;
     let (gates, leadership) = (Gates::of_the_operator(), Leadership::default());
-    let unguarded = client::client(&config, Ok::<_, Infallible>)?;
-    let client = lease::gate::client(unguarded.clone(), &config, &leadership)?;
+    let metrics = Metrics::new(settings.metrics_namespace_label);
+    let unguarded = client::client(&config, &metrics, Ok::<_, Infallible>)?;
+    let client = lease::gate::client(unguarded.clone(), &config, &metrics, &leadership)?;
     let listener = admin::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
 
     let mut parts = JoinSet::new();
-    let server = admin::serve(listener, gates.clone(), shutdown.clone());
+    let server = admin::serve(listener, gates.clone(), metrics.clone(), shutdown.clone());
     parts.spawn(async { server.await.map_err(|error| Error::System("the admin server failed", error)) });
     let candidate = Candidate::new(
         unguarded,
@@ -120,7 +132,7 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     );
     let idle = CancellationToken::new();
     parts.spawn(candidate.run(idle.clone()).map(Ok));
-    let controller = controller::run(client, settings, gates, leadership, shutdown.clone());
+    let controller = controller::run(client, settings, gates, leadership, metrics, shutdown.clone());
     parts.spawn(async {
         // Whatever ends the controller: only then may another replica write.
         let _idle = idle.drop_guard();

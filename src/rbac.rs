@@ -1,7 +1,7 @@
 //! The rights: one source for `rbac/`, for the chart, and for the RoleBinding that a tenant is told to apply.
 //!
 //! Invariants: nothing here grants the operator a Secret in the whole cluster; a namespace does that for
-//! itself, by binding [`TENANT_CLUSTER_ROLE`]. Nobody but the operator is granted a `/status`. No role for
+//! itself, by binding [`SecretsAccess::cluster_role`]. Nobody but the operator is granted a `/status`. No role for
 //! policies is aggregated: who may write one decides over every source.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,10 @@ use k8s_openapi::{
 };
 use serde::Serialize;
 
-use crate::api::names::{self, GROUP, TENANT_CLUSTER_ROLE};
+use crate::{
+    access::SecretsAccess,
+    api::names::{self, GROUP},
+};
 
 /// Name of the operator's namespace, ServiceAccount and roles where nobody chooses another.
 pub const OPERATOR: &str = env!("CARGO_PKG_NAME");
@@ -101,23 +104,37 @@ pub const HOME_RULES: &[Rule] = &[
     },
 ];
 
+/// What the operator must be allowed to do with the Secrets of a namespace, in either mode.
+pub const TENANT_WRITES: &[&str] = &["create", "patch", "delete"];
+
+const WRITES_SECRETS: Rule = Rule {
+    why: "Creates and updates the Secrets that requests describe, and deletes those whose grant or request is gone.",
+    group: "",
+    resources: &["secrets"],
+    names: &[],
+    verbs: TENANT_WRITES,
+};
+
+const SEES_SECRETS: Rule = Rule {
+    why: "Sees by their metadata whose a Secret is, and that somebody changed or deleted it.",
+    group: "",
+    resources: &["secrets"],
+    names: &[],
+    verbs: READ,
+};
+
 /// What a namespace that delegates lets the operator do with its Secrets.
-pub const TENANT_RULES: &[Rule] = &[
-    Rule {
-        why: "Creates and updates the Secrets that requests describe, and deletes those whose grant or request is gone.",
-        group: "",
-        resources: &["secrets"],
-        names: &[],
-        verbs: &["create", "patch", "delete"],
-    },
-    Rule {
-        why: "Sees by their metadata whose a Secret is, and that somebody changed or deleted it.",
-        group: "",
-        resources: &["secrets"],
-        names: &[],
-        verbs: READ,
-    },
-];
+pub fn tenant_rules(access: SecretsAccess) -> &'static [Rule] {
+    match access {
+        SecretsAccess::Watch => &[WRITES_SECRETS, SEES_SECRETS],
+        SecretsAccess::WriteOnly => &[WRITES_SECRETS],
+    }
+}
+
+/// The verbs of these rules.
+pub fn tenant_verbs(access: SecretsAccess) -> Vec<&'static str> {
+    tenant_rules(access).iter().flat_map(|rule| rule.verbs).copied().collect()
+}
 
 /// An object of a manifest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -157,17 +174,23 @@ pub struct Manifest {
 
 /// The RoleBinding with which a namespace delegates its Secrets to the operator's ServiceAccount. Without
 /// `namespace` it is for `kubectl --namespace NS apply`.
-pub fn delegation(namespace: Option<&str>, operator_namespace: &str, service_account: &str) -> RoleBinding {
+pub fn delegation(
+    access: SecretsAccess,
+    namespace: Option<&str>,
+    operator_namespace: &str,
+    service_account: &str,
+) -> RoleBinding {
     RoleBinding {
-        metadata: ObjectMeta { namespace: namespace.map(Into::into), ..named(OPERATOR) },
-        role_ref: role(TENANT_CLUSTER_ROLE),
+        metadata: ObjectMeta { namespace: namespace.map(Into::into), ..named(access.role_binding()) },
+        role_ref: role(access.cluster_role()),
         subjects: Some(vec![account(operator_namespace, service_account)]),
     }
 }
 
 /// Every manifest.
 pub fn manifests() -> Vec<Manifest> {
-    vec![operator(), tenant(), delegation_manifest(), aggregate(), policy_author()]
+    let tenant = SecretsAccess::ALL.into_iter().flat_map(|access| [tenant(access), delegation_manifest(access)]);
+    [operator(), aggregate(), policy_author()].into_iter().chain(tenant).collect()
 }
 
 fn operator() -> Manifest {
@@ -220,30 +243,47 @@ fn at_home(name: &str) -> ObjectMeta {
     ObjectMeta { namespace: Some(OPERATOR.into()), ..named(name) }
 }
 
-fn tenant() -> Manifest {
-    Manifest {
-        file: "tenant.yaml",
-        about: "What a namespace lets the operator do. For the platform team: kubectl apply -f rbac/tenant.yaml",
-        documents: vec![cluster_role(
-            "Bound by a RoleBinding in each namespace that delegates, see delegation/; never by a ClusterRoleBinding.",
-            TENANT_CLUSTER_ROLE,
-            &[],
-            TENANT_RULES,
-        )],
-    }
+/// The role of the mode that is not the default is in a folder of its own: `kubectl apply -f rbac/` leaves it out.
+fn tenant(access: SecretsAccess) -> Manifest {
+    let (file, about) = match access {
+        SecretsAccess::Watch => (
+            "tenant.yaml",
+            "What a namespace lets the operator do. For the platform team: kubectl apply -f rbac/tenant.yaml",
+        ),
+        SecretsAccess::WriteOnly => (
+            "write-only/tenant.yaml",
+            "What a namespace lets an operator do that runs with --secrets-access writeOnly: no get, list or watch. \
+             For the platform team: kubectl apply -f rbac/write-only/",
+        ),
+    };
+    let document = cluster_role(
+        "Bound by a RoleBinding in each namespace that delegates, see delegation/; never by a ClusterRoleBinding.",
+        access.cluster_role(),
+        &[],
+        tenant_rules(access),
+    );
+    Manifest { file, about, documents: vec![document] }
 }
 
 /// In a folder of its own: `kubectl apply -f rbac/` must not delegate whatever namespace happens to be current.
-fn delegation_manifest() -> Manifest {
-    Manifest {
-        file: "delegation/rolebinding.yaml",
-        about: "Delegates the Secrets of one namespace to the operator. For an admin of the namespace, who needs no \
-                other right: kubectl --namespace NAMESPACE apply -f rbac/delegation/",
-        documents: vec![document(
-            "To take the delegation back, delete it; what was written until then stays.",
-            Object::RoleBinding(delegation(None, OPERATOR, OPERATOR)),
-        )],
-    }
+fn delegation_manifest(access: SecretsAccess) -> Manifest {
+    let (file, about) = match access {
+        SecretsAccess::Watch => (
+            "delegation/rolebinding.yaml",
+            "Delegates the Secrets of one namespace to the operator. For an admin of the namespace, who needs no \
+             other right: kubectl --namespace NAMESPACE apply -f rbac/delegation/",
+        ),
+        SecretsAccess::WriteOnly => (
+            "write-only/delegation/rolebinding.yaml",
+            "The same for an operator that runs with --secrets-access writeOnly: kubectl --namespace NAMESPACE apply \
+             -f rbac/write-only/delegation/",
+        ),
+    };
+    let document = document(
+        "To take the delegation back, delete it; what was written until then stays.",
+        Object::RoleBinding(delegation(access, None, OPERATOR, OPERATOR)),
+    );
+    Manifest { file, about, documents: vec![document] }
 }
 
 fn aggregate() -> Manifest {

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::{
+    access::SecretsAccess,
     core::{
         bytes::SecretBytes,
         name::{NamespaceName, SecretName},
@@ -72,9 +73,14 @@ pub struct Args {
     #[arg(long, env, value_name = "TEXT", default_value = PROGRAM, help_heading = "Identity")]
     managed_by: String,
 
-    /// Address of /livez and /readyz. With port 0 the system chooses one; the log tells which.
+    /// Address of /livez, /readyz and /metrics. With port 0 the system chooses one; the log tells which.
     #[arg(long, env, value_name = "IP:PORT", default_value = "0.0.0.0:8080", help_heading = "Process")]
     listen: String,
+
+    /// Whether the metrics tell namespaces apart, by the label `namespace`: true or false. Without it the series of all
+    /// namespaces are added up.
+    #[arg(long, env, value_name = "BOOL", default_value = "true", help_heading = "Process")]
+    metrics_namespace_label: String,
 
     /// Form of the log on stderr: json, or text for people.
     #[arg(long, env, value_name = "FORMAT", default_value = "json", help_heading = "Process")]
@@ -84,6 +90,18 @@ pub struct Args {
     /// the content of a Secret cannot be switched on.
     #[arg(long, env, value_name = "DIRECTIVES", default_value = "info", help_heading = "Process")]
     log_level: String,
+
+    /// How the Secrets of a namespace become known. watch: their metadata is watched, and what somebody changes is
+    /// mended at once. writeOnly: the operator needs no get, list or watch on Secrets and finds such a change at
+    /// --resync-interval. A namespace then delegates by the role in rbac/write-only. Of a request that is deleted while
+    /// no operator runs, a Secret in another namespace is not found.
+    #[arg(long, env, value_name = "MODE", default_value = "watch", help_heading = "Cluster")]
+    secrets_access: String,
+
+    /// With --secrets-access writeOnly: within which time each Secret is looked at for what somebody has changed: 1s to
+    /// 24h. Without meaning otherwise.
+    #[arg(long, env, value_name = "DURATION", default_value = "10m", help_heading = "Cluster")]
+    resync_interval: String,
 
     /// How many requests are worked on at once: 1 to 1024.
     #[arg(long, env, value_name = "NUMBER", default_value = "16", help_heading = "Cluster")]
@@ -126,10 +144,16 @@ pub struct Settings {
     pub managed_by: String,
     /// Address of the admin server.
     pub listen: SocketAddr,
+    /// Whether metrics tell namespaces apart.
+    pub metrics_namespace_label: bool,
     /// Form of the log.
     pub log_format: LogFormat,
     /// What is logged.
     pub log_filter: LogFilter,
+    /// How the Secrets of a namespace become known.
+    pub secrets_access: SecretsAccess,
+    /// Within which time each is looked at, where none is watched.
+    pub resync_interval: Duration,
     /// Reconciles in flight; at least 1.
     pub workers: usize,
     /// How fast Secrets are written into a namespace that no policy limits.
@@ -180,8 +204,11 @@ impl TryFrom<Args> for Settings {
         let service_account = bad.check("service_account", &args.service_account, service_account);
         let managed_by = bad.check("managed_by", &args.managed_by, annotation);
         let listen = bad.check("listen", &args.listen, address);
+        let metrics_namespace_label = bad.check("metrics_namespace_label", &args.metrics_namespace_label, boolean);
         let log_format = bad.check("log_format", &args.log_format, log_format);
         let log_filter = bad.check("log_level", &args.log_level, log_filter);
+        let secrets_access = bad.check("secrets_access", &args.secrets_access, secrets_access);
+        let resync_interval = bad.check("resync_interval", &args.resync_interval, resync_interval);
         let workers = bad.check("workers", &args.workers, workers);
         let burst = bad.check("rate_limit_burst", &args.rate_limit_burst, burst);
         let rate_limit = bad.check("rate_limit", &args.rate_limit, |text| rate(text, burst.unwrap_or(1)));
@@ -197,8 +224,11 @@ impl TryFrom<Args> for Settings {
                 service_account: service_account?,
                 managed_by: managed_by?,
                 listen: listen?,
+                metrics_namespace_label: metrics_namespace_label?,
                 log_format: log_format?,
                 log_filter: log_filter?,
+                secrets_access: secrets_access?,
+                resync_interval: resync_interval?,
                 workers: workers?,
                 rate_limit: rate_limit.filter(|_| burst.is_some())?,
                 api_timeout: api_timeout?,
@@ -288,6 +318,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080".into())
 }
 
+fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".into())
+}
+
 fn log_format(text: &str) -> Result<LogFormat, String> {
     LogFormat::from_str(text, true).map_err(|_| "must be json or text".into())
 }
@@ -296,6 +330,16 @@ fn log_filter(text: &str) -> Result<LogFilter, String> {
     LogFilter::parse(text).map_err(|error| {
         format!("{error}; must be error, warn, info, debug or trace, or directives such as info,kube_runtime=debug")
     })
+}
+
+fn secrets_access(text: &str) -> Result<SecretsAccess, String> {
+    SecretsAccess::parse(text).ok_or_else(|| "must be watch or writeOnly".into())
+}
+
+fn resync_interval(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    let within = parse_duration(text).filter(|duration| bounds.contains(duration));
+    within.ok_or_else(|| "must be a duration from 1s to 24h, such as 30s, 10m or 1h".into())
 }
 
 fn workers(text: &str) -> Result<usize, String> {

@@ -128,6 +128,8 @@ fn help_tells_every_setting_with_its_variable_and_default() {
         ("--log-format", "LOG_FORMAT", "json"),
         ("--log-level", "LOG_LEVEL", "info"),
         ("--workers", "WORKERS", "16"),
+        ("--secrets-access", "SECRETS_ACCESS", "watch"),
+        ("--resync-interval", "RESYNC_INTERVAL", "10m"),
         ("--poll-interval", "POLL_INTERVAL", "10s"),
         ("--api-timeout", "API_TIMEOUT", "10s"),
     ] {
@@ -173,6 +175,9 @@ fn a_wrong_setting_is_refused_with_flag_variable_value_and_advice() {
         ("--identity", "POD_NAME", "a b", "that of a pod"),
         ("--workers", "WORKERS", "0", "1 to 1024"),
         ("--workers", "WORKERS", "1025", "1 to 1024"),
+        ("--secrets-access", "SECRETS_ACCESS", "write-only", "watch or writeOnly"),
+        ("--resync-interval", "RESYNC_INTERVAL", "100ms", "1s to 24h"),
+        ("--resync-interval", "RESYNC_INTERVAL", "25h", "1s to 24h"),
         ("--listen", "LISTEN", "localhost", "0.0.0.0:8080"),
         ("--log-level", "LOG_LEVEL", "info,=x=y", "kube_runtime=debug"),
         ("--log-format", "LOG_FORMAT", "xml", "json or text"),
@@ -271,4 +276,20 @@ fn each_shell_gets_a_script_that_completes() {
         assert!(output.status.success() && script.contains(fragment), "{shell}: {script}");
     }
     assert_eq!(program().args(["completion", "tcsh"]).output().unwrap().status.code(), Some(2));
+}
+
+/// Each watch is a connection, and a container often starts with a limit that a thousand watches exceed.
+#[test]
+fn it_may_open_as_many_files_as_the_system_allows() {
+    let surroundings = Surroundings::new();
+    let limited = surroundings.command();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 256 && exec \"$@\"", "sh"]).arg(limited.get_program()).args(limited.get_args());
+    command.envs(limited.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let (running, mut log) = Running::start(&mut command);
+    bound_address(&mut log);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.0.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = files.split_whitespace().collect::<Vec<_>>()[3..5] else { panic!("{files}") };
+    assert!(soft == hard && soft != "256", "{files}");
 }

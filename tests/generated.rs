@@ -161,6 +161,19 @@ fn the_operator_has_no_right_on_secrets_of_the_whole_cluster() {
 }
 
 #[test]
+fn the_right_to_read_secrets_is_not_in_the_folder_for_an_operator_without_it() {
+    for manifest in rbac::manifests().iter().filter(|manifest| manifest.file.starts_with("write-only/")) {
+        let text = render(manifest);
+        for verb in ["get", "list", "watch", "update", "deletecollection", "'*'"] {
+            assert!(!text.contains(&format!("- {verb}\n")), "{} has {verb}:\n{text}", manifest.file);
+        }
+    }
+    let file = "write-only/tenant.yaml";
+    let tenant = rbac::manifests().into_iter().find(|manifest| manifest.file == file).unwrap();
+    assert!(render(&tenant).contains("  - create\n  - patch\n  - delete\n"));
+}
+
+#[test]
 fn nobody_but_the_operator_writes_a_status_and_no_policy_right_is_aggregated() {
     for manifest in rbac::manifests() {
         let text = render(&manifest);

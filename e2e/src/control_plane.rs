@@ -146,7 +146,12 @@ impl ControlPlane {
 
     /// Delegates the Secrets of a namespace to the operator, as the admin of the namespace does.
     pub async fn delegate(&self, namespace: &str) -> Result<()> {
-        let manifest = std::fs::read_to_string(repository().join("rbac/delegation/rolebinding.yaml"))?;
+        self.delegate_by(namespace, "delegation").await
+    }
+
+    /// The same, by the RoleBinding in that folder of `rbac/`.
+    pub async fn delegate_by(&self, namespace: &str, folder: &str) -> Result<()> {
+        let manifest = std::fs::read_to_string(repository().join("rbac").join(folder).join("rolebinding.yaml"))?;
         let binding: RoleBinding = serde_yaml_ng::from_str(&manifest)?;
         let name = binding.metadata.name.clone().context("a RoleBinding without a name")?;
         let bindings = Api::<RoleBinding>::namespaced(self.client().await?, namespace);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use secrets_distributor::api::{SecretsDistribution, SecretsDistributionStatus};
 use serde_json::{Value, json};
 
@@ -76,6 +76,20 @@ impl Site {
 }
 
 impl Tenant<'_> {
+    /// That no Secret here and no status is changed for a while, however often they are looked at.
+    pub async fn stays_as_it_is(&self) -> Result<()> {
+        let versions = async || {
+            let secrets = self.secrets().list_metadata(&ListParams::default()).await?.items;
+            let requests = self.requests().list_metadata(&ListParams::default()).await?.items;
+            let metadata = secrets.into_iter().map(|s| s.metadata).chain(requests.into_iter().map(|r| r.metadata));
+            anyhow::Ok(metadata.map(|meta| (meta.uid, meta.resource_version)).collect::<Vec<_>>())
+        };
+        let before = versions().await?;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        ensure!(versions().await? == before, "something was changed in {}", self.namespace);
+        Ok(())
+    }
+
     /// Creates a Secret with the given metadata, data (as text) and more.
     pub async fn create_secret(&self, name: &str, object: Value) -> Result<Secret> {
         let mut object = object;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -32,6 +33,8 @@ pub struct Site {
     // Dropped first: the API server waits for open watches when it stops.
     operator: Mutex<Option<Operator>>,
     config: OperatorConfig,
+    /// Folder of `rbac/` with the RoleBinding by which tenants delegate.
+    pub(crate) delegation: &'static str,
     /// The cluster.
     pub cluster: ControlPlane,
     /// The sources, as the kubelet mounts them.
@@ -87,7 +90,7 @@ impl Site {
         cluster.install().await?;
         let sources = Sources::new(cluster.mount()?)?;
         let config = OperatorConfig::new(sources.mount.path());
-        Ok(Self { cluster, sources, config, operator: Mutex::default() })
+        Ok(Self { cluster, sources, config, delegation: "delegation", operator: Mutex::default() })
     }
 
     /// All of it but the operator, which will reach the API server only through the proxy.
@@ -154,15 +157,19 @@ impl Site {
     /// Waits until `/readyz` answers with that status and a text that has the fragment; answers with the text.
     pub async fn until_readyz(&self, status: u16, fragment: &str) -> Result<String> {
         eventually(SOON, &format!("/readyz: {status} with {fragment:?}"), async || {
-            let address = self.operator().as_ref().and_then(Operator::address).context("it does not listen yet")?;
-            let (found, text) = loopback::get(address, "/readyz").await?;
+            let (found, text) = loopback::get(self.address()?, "/readyz").await?;
             anyhow::ensure!(found == status && text.contains(fragment), "{found} {text}");
             Ok(text)
         })
         .await
     }
 
-    fn operator(&self) -> MutexGuard<'_, Option<Operator>> {
+    /// Where its admin server listens.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        self.operator().as_ref().and_then(Operator::address).context("it does not listen yet")
+    }
+
+    pub(crate) fn operator(&self) -> MutexGuard<'_, Option<Operator>> {
         self.operator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -246,9 +253,9 @@ impl Tenant<'_> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Binds the tenant role to the operator in this namespace, as `rbac/delegation` does.
+    /// Binds the tenant role to the operator in this namespace.
     pub async fn delegate(&self) -> Result<()> {
-        self.site.cluster.delegate(&self.namespace).await
+        self.site.cluster.delegate_by(&self.namespace, self.site.delegation).await
     }
 
     /// Grants sources to this namespace, to any key; the policy has the namespace's name.

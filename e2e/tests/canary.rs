@@ -111,6 +111,9 @@ async fn a_secret_is_nowhere_but_in_its_secret() -> Result<()> {
     traces.assert_none_in("the log", &logs);
     traces.assert_none_in("an object", &objects(&tenant).await?);
     traces.assert_none_in("/readyz", &site.until_readyz(200, "ok").await?);
+    let metrics = site.metrics_text().await?;
+    assert!(metrics.contains("reason=\"InvalidForType\""), "the failures are counted: {metrics}");
+    traces.assert_none_in("/metrics", &metrics);
     site.sources.mount().write::<&str, &str>(&[])?;
     traces.assert_none_in("/readyz", &site.until_readyz(503, "sources").await?);
     Ok(())

@@ -77,6 +77,15 @@ pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// ClusterRole that a namespace binds to delegate its Secrets to the operator.
 pub const TENANT_CLUSTER_ROLE: &str = "secrets-distributor-tenant";
 
+/// The same for an operator that may write Secrets and not read them.
+pub const WRITE_ONLY_TENANT_CLUSTER_ROLE: &str = "secrets-distributor-tenant-write-only";
+
+/// RoleBinding by which a namespace delegates.
+pub const DELEGATION: &str = "secrets-distributor";
+
+/// The same for an operator that may write Secrets and not read them.
+pub const WRITE_ONLY_DELEGATION: &str = "secrets-distributor-write-only";
+
 /// Namespaces that receive nothing unless a policy names them literally (no glob, no selector).
 /// The operator's own namespace is added to these at start.
 pub const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];

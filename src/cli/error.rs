@@ -4,7 +4,10 @@ use std::{fmt, io, path::PathBuf, process::ExitCode};
 
 use kube::config::KubeconfigError;
 
-use crate::{api::names::GROUP, core::invalid::InvalidField};
+use crate::{
+    api::names::GROUP,
+    core::{invalid::InvalidField, name::RequestKey},
+};
 
 /// Why a question cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +37,12 @@ pub enum Error {
          cluster. Install them with:\n  kubectl apply --server-side -f crds/"
     )]
     NoSuchKind(&'static str),
-    /// The cluster has no such object.
+    /// The request in the cluster cannot be understood: InvalidRequest.
+    #[error("{0} is InvalidRequest: {1}. What was written for it before stays as it is")]
+    NotUnderstood(RequestKey, InvalidField),
+    /// It cannot be done as the cluster is; what it says tells what to do.
     #[error("{0}")]
-    NotFound(String),
+    Failed(String),
     /// A call of the API server failed.
     #[error("cannot {doing}: {problem}")]
     Api {

@@ -3,9 +3,12 @@
 //! Architecture invariant: nothing is decided here. Each answer is made of what the pure core says, by the same
 //! functions as in the operator, so that the two cannot disagree. No Secret's content is read.
 
+pub mod can_i;
 pub mod cluster;
 mod completion;
+pub mod delegate;
 pub mod error;
+pub mod explain;
 pub mod fetch;
 pub mod files;
 pub mod output;
@@ -13,12 +16,22 @@ pub mod progress;
 pub mod tables;
 mod test;
 pub mod view;
+pub mod who_gets;
+pub mod written;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::{completion::Completion, error::Error, test::Test};
+use self::{
+    can_i::CanI,
+    completion::Completion,
+    delegate::{Delegate, Undelegate},
+    error::Error,
+    explain::Explain,
+    test::Test,
+    who_gets::WhoGets,
+};
 use crate::settings;
 
 /// Name under which kubectl finds the program as its plugin, and what people type then.
@@ -62,6 +75,16 @@ pub enum Command {
 /// What people ask.
 #[derive(Debug, Subcommand)]
 pub enum Question {
+    /// Tells why a request is granted or not, what the operator has done about it, and what would help.
+    Explain(Box<Explain>),
+    /// Tells whether a namespace may receive a source, or all that it may request.
+    CanI(Box<CanI>),
+    /// Tells which namespaces may receive a source, and which Secrets hold it.
+    WhoGets(Box<WhoGets>),
+    /// Lets the operator write Secrets in a namespace: shows the RoleBinding, or applies it.
+    Delegate(Delegate),
+    /// Takes back what `delegate` gave.
+    Undelegate(Undelegate),
     /// Checks whether policies decide as the tables beside them say, without a cluster.
     Test(Test),
     /// Prints a script that completes commands and options in a shell.
@@ -103,6 +126,11 @@ pub fn answer(question: Question) -> ExitCode {
 impl Question {
     async fn answer(self) -> Result<ExitCode, Error> {
         match self {
+            Self::Explain(explain) => explain.answer().await,
+            Self::CanI(can_i) => can_i.answer().await,
+            Self::WhoGets(who_gets) => who_gets.answer().await,
+            Self::Delegate(delegate) => delegate.answer().await,
+            Self::Undelegate(undelegate) => undelegate.answer().await,
             Self::Test(test) => test.run(),
             Self::Completion(completion) => completion.print(),
         }

@@ -68,7 +68,9 @@ impl FileArgs {
 
     /// The instant to decide for.
     pub fn at(&self) -> Timestamp {
-        self.at.unwrap_or_else(Timestamp::now)
+        // Whole seconds, as policies have them.
+        let now = || Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+        self.at.unwrap_or_else(now)
     }
 
     fn operator_namespace(&self) -> Result<NamespaceName, Error> {
@@ -80,6 +82,8 @@ impl FileArgs {
 pub struct View {
     /// Policies, namespaces and requests, as the operator has them. Of Secrets it knows nothing.
     pub world: World,
+    /// Namespace of the operator.
+    pub operator_namespace: NamespaceName,
     /// The instant of every decision.
     pub at: Timestamp,
     /// The policies as they are written; those that cannot be understood at all are only in the world.
@@ -165,14 +169,15 @@ impl View {
 
     /// A world of namespaces; nothing else will be waited for.
     fn empty(args: &FileArgs, namespaces: Vec<Namespace>) -> Result<Self, Error> {
-        let mut world = World::new(args.operator_namespace()?);
+        let operator_namespace = args.operator_namespace()?;
+        let mut world = World::new(operator_namespace.clone());
         for namespace in namespaces {
             world.apply_namespace(namespace);
         }
         for gate in Gate::ALL {
             world.open(gate);
         }
-        Ok(Self { world, at: args.at(), policies: BTreeMap::new(), statuses: HashMap::new() })
+        Ok(Self { world, operator_namespace, at: args.at(), policies: BTreeMap::new(), statuses: HashMap::new() })
     }
 
     fn take_policy(&mut self, policy: DistributionPolicy) {

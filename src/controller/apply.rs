@@ -19,6 +19,7 @@ use crate::{
     error::ApiFailure,
     lease::Term,
     limits::Urgency,
+    telemetry::metrics::Operation,
 };
 
 /// How often a write is tried again at once because the Secret changed under it.
@@ -48,6 +49,7 @@ impl Context {
             _ => None,
         };
         let mut paid = Paid(None);
+        let mut is_fresh = self.secrets.are_watched();
         for _ in 0..TRIES {
             let attempt = match &observed {
                 None => self.create(rendered, &mut paid).await,
@@ -56,11 +58,16 @@ impl Context {
             match attempt {
                 // Somebody was faster, or it is a stranger's: look at what stands there, and judge that.
                 Err(ApiFailure::AlreadyExists | ApiFailure::Conflict | ApiFailure::NotFound) => {}
+                // What is in the way may have gone long since.
+                Ok(Written::Conflict(_)) if !is_fresh => {}
                 Err(failure) => return Written::Failed(failure),
                 Ok(written) => return written,
             }
             match self.secrets.look(&target).await {
-                Ok(found) => observed = found,
+                Ok(found) => {
+                    self.learn(&target, &found);
+                    (observed, is_fresh) = (found, true);
+                }
                 Err(failure) => return Written::Failed(failure),
             }
         }
@@ -72,6 +79,7 @@ impl Context {
             return Ok(Written::Throttled(wait));
         }
         let created = self.secrets.create(rendered).await?;
+        self.metrics.wrote(&rendered.permit().target().namespace, Operation::Create);
         self.remember(rendered, created);
         Ok(Written::Done(None))
     }
@@ -132,6 +140,7 @@ impl Context {
             Err(ApiFailure::Invalid(field)) => return self.replace(rendered, observed, ownership, &field, paid).await,
             other => other?,
         };
+        self.metrics.wrote(&target.namespace, Operation::Change);
         if !rendered.is_held(&changed) {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
@@ -155,6 +164,7 @@ impl Context {
         match (field, ours) {
             ("type", true) => {
                 self.secrets.delete(&target, observed).await?;
+                self.metrics.wrote(&target.namespace, Operation::Delete);
                 self.create(rendered, paid).await
             }
             ("type", false) => Ok(Written::Conflict(format!(
@@ -171,6 +181,14 @@ impl Context {
         self.world_mut().secrets.apply(&rendered.permit().target(), observed);
     }
 
+    /// Puts what a write has met into the index, where no watch does.
+    fn learn(&self, target: &Target, found: &Option<Observed>) {
+        if !self.secrets.are_watched() {
+            // Whoever is touched by it is this very request, or one that has lost the name to it.
+            self.world_mut().looked_at(target, found.clone());
+        }
+    }
+
     /// Revokes: deletes, or begins the grace period. Answers what there is to tell.
     pub async fn withdraw(
         &self,
@@ -182,12 +200,15 @@ impl Context {
         match revoking {
             Revoking::Retain | Revoking::Wait { .. } => Ok(None),
             Revoking::Mark { until } => {
-                let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await?;
+                let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await;
+                let marked = self.look_after(target, marked).await?;
+                self.metrics.wrote(&target.namespace, Operation::Mark);
                 self.world_mut().secrets.apply(target, marked);
                 Ok(Some(Note::revoking(target, &observed.uid, until)))
             }
             Revoking::Delete => {
                 self.remove(target, observed).await?;
+                self.metrics.revoked(&target.namespace);
                 Ok(Some(Note::revoked(target, &observed.uid)))
             }
         }
@@ -206,7 +227,9 @@ impl Context {
     }
 
     async fn remove(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
-        self.secrets.delete(target, observed).await?;
+        let deleted = self.secrets.delete(target, observed).await;
+        self.look_after(target, deleted).await?;
+        self.metrics.wrote(&target.namespace, Operation::Delete);
         self.world_mut().secrets.delete(target);
         tracing::info!(secret = %target, "secret deleted");
         Ok(())
@@ -235,8 +258,9 @@ impl Context {
         let namespace = &target.namespace;
         format!(
             "namespace {namespace} has not delegated its Secrets to the operator; an admin of it runs: \
-             kubectl create rolebinding secrets-distributor --namespace={namespace} --clusterrole={} --serviceaccount={}",
-            crate::api::names::TENANT_CLUSTER_ROLE,
+             kubectl create rolebinding {} --namespace={namespace} --clusterrole={} --serviceaccount={}",
+            self.access.role_binding(),
+            self.access.cluster_role(),
             self.service_account
         )
     }

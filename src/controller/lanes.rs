@@ -40,6 +40,13 @@ impl Lanes {
         turns.add(key, priority);
     }
 
+    /// How many keys there are of each priority.
+    pub fn depth(&self) -> BTreeMap<Priority, usize> {
+        let mut depth = BTreeMap::from(Priority::ALL.map(|priority| (priority, 0)));
+        self.queued.values().for_each(|priority| *depth.entry(*priority).or_default() += 1);
+        depth
+    }
+
     /// Takes the key whose turn it is.
     pub fn take(&mut self) -> Option<RequestKey> {
         let Self { queued, revocations, rest, running, most } = self;

@@ -3,7 +3,9 @@
 mod apply;
 mod events;
 mod freshness;
+mod gauges;
 mod lanes;
+mod looks;
 mod namespaces;
 mod parse;
 mod policies;
@@ -17,7 +19,7 @@ mod watch;
 
 use std::{
     future::Future,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     freshness::Freshness,
+    looks::Looks,
     namespaces::Namespaces,
     policies::PolicyReports,
     queue::{Priority, Queue},
@@ -36,19 +39,24 @@ use self::{
     secret_api::SecretApi,
 };
 use crate::{
+    access::SecretsAccess,
     admin::Gates,
     core::{index::World, name::RequestKey, policy::Rate, render::Seal},
     lease::Leadership,
     limits::Limits,
     settings::Settings,
-    source::Folder,
+    source::{Extent, Folder},
+    telemetry::Metrics,
 };
 
 /// Everything a reconcile needs.
 pub struct Context {
     world: RwLock<World>,
     queue: Queue,
+    workers: usize,
     folder: Folder,
+    /// What the folder held when it was last usable.
+    extent: Mutex<Extent>,
     seal: Seal,
     secrets: SecretApi,
     reports: Reports,
@@ -56,11 +64,14 @@ pub struct Context {
     freshness: Freshness,
     limits: Limits,
     default_rate: Rate,
+    access: SecretsAccess,
     namespaces: Namespaces,
+    looks: Looks,
     gates: Gates,
     leadership: Leadership,
     client: Client,
     service_account: String,
+    metrics: Metrics,
 }
 
 /// Runs the controller until `shutdown`; what is in hand then is finished. `client` writes only while `leadership`
@@ -70,9 +81,11 @@ pub async fn run(
     settings: Settings,
     gates: Gates,
     leadership: Leadership,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) {
-    let context = Arc::new(Context::new(client, &settings, gates, leadership));
+    let context = Arc::new(Context::new(client, &settings, gates, leadership, metrics));
+    gauges::register(&context);
     let mut tasks = JoinSet::new();
     watch::spawn(&context, &settings, &mut tasks, &shutdown);
     tasks.spawn(watch::until(shutdown.clone(), take_over(context.clone())));
@@ -123,6 +136,7 @@ async fn take_over(context: Arc<Context>) {
         let term = context.leadership.gained().await;
         // Now, so that the budgets fill from here on: a worker that is faster begins them itself.
         context.limits.begin(term.number());
+        context.world_mut().secrets.forget_expiries();
         context.policy_reports.counts_changed();
         let every = context.world().every_key();
         context.queue.add(every, Priority::Retry);
@@ -143,23 +157,28 @@ struct Next {
 }
 
 impl Context {
-    fn new(client: Client, settings: &Settings, gates: Gates, leadership: Leadership) -> Self {
+    fn new(client: Client, settings: &Settings, gates: Gates, leadership: Leadership, metrics: Metrics) -> Self {
         Self {
             world: RwLock::new(World::new(settings.namespace.clone())),
             queue: Queue::new(settings.workers),
+            workers: settings.workers,
             folder: Folder::new(settings.secrets_path.clone()),
+            extent: Mutex::default(),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
-            secrets: SecretApi::new(client.clone(), settings.api_timeout),
+            secrets: SecretApi::new(client.clone(), settings.api_timeout, settings.secrets_access),
             reports: Reports::new(client.clone(), settings.api_timeout),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
             limits: Limits::new(MonotonicClock),
             default_rate: settings.rate_limit,
             freshness: Freshness::new(client.clone(), settings.api_timeout),
+            access: settings.secrets_access,
             namespaces: Namespaces::default(),
+            looks: Looks::new(settings.resync_interval),
             gates,
             leadership,
             client,
             service_account: format!("{}:{}", settings.namespace, settings.service_account),
+            metrics,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The Secrets of each namespace, as far as it has delegated them: one metadata watch per namespace.
+//! The Secrets of each namespace, as far as it has delegated them: one metadata watch per namespace, or looks.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -19,8 +19,9 @@ use kube::{
 };
 use tokio::{sync::Notify, sync::Semaphore, task::AbortHandle, time::sleep};
 
-use super::{Context, queue::Priority};
+use super::{Context, looks::look_until_refused, queue::Priority};
 use crate::{
+    access::SecretsAccess,
     api::names,
     core::{
         backoff,
@@ -40,7 +41,7 @@ const UNWANTED_RETRY: Duration = Duration::from_secs(600);
 /// First lists in flight at a time.
 const LISTS_IN_FLIGHT: usize = 16;
 
-/// The namespaces that are watched.
+/// The namespaces that are followed.
 pub struct Namespaces {
     watches: Mutex<HashMap<NamespaceName, Watch>>,
     lists: Arc<Semaphore>,
@@ -110,7 +111,10 @@ async fn follow(context: Arc<Context>, namespace: NamespaceName, recheck: Arc<No
     loop {
         // What was asked for until now is answered by the list that follows.
         let _ = recheck.notified().now_or_never();
-        watch_until_refused(&context, &namespace, &recheck).await;
+        match context.access {
+            SecretsAccess::Watch => watch_until_refused(&context, &namespace, &recheck).await,
+            SecretsAccess::WriteOnly => look_until_refused(&context, &namespace, &recheck).await,
+        }
         let wanted = {
             // Together, so that whoever begins to want it now either is seen here or wakes it.
             let mut world = context.world_mut();
@@ -148,6 +152,7 @@ async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, 
             Some(Err(error)) if is_refusal(&error) => return,
             Some(Err(error)) => {
                 failures += 1;
+                context.metrics.watch_restarted("secrets");
                 tracing::warn!(%namespace, failures, "watch of Secrets interrupted: {}", describe(&error));
                 sleep(backoff::delay(failures, 0.5)).await;
             }

@@ -2,7 +2,7 @@
 //! It is fair: namespaces take turns, however much each has to do.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,6 +28,34 @@ pub enum Priority {
     Retry,
 }
 
+impl Priority {
+    /// Every priority, the most urgent first.
+    pub const ALL: [Self; 4] = [Self::Revocation, Self::Rotation, Self::Change, Self::Retry];
+
+    /// As metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revocation => "revocation",
+            Self::Rotation => "rotation",
+            Self::Change => "change",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// What there is to do, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Keys that are due, by priority.
+    pub due: BTreeMap<Priority, usize>,
+    /// For how long the oldest of them has been due.
+    pub oldest: Option<Duration>,
+    /// Keys that will be due.
+    pub later: usize,
+    /// Keys that are worked on.
+    pub running: usize,
+}
+
 /// Keys that are due, and keys that will be.
 #[derive(Debug)]
 pub struct Queue {
@@ -38,6 +66,8 @@ pub struct Queue {
 #[derive(Debug)]
 struct State {
     due: Lanes,
+    /// Since when each key is due.
+    since: HashMap<RequestKey, Instant>,
     /// Keys being worked on; and how urgent they are if they came in again meanwhile.
     running: HashMap<RequestKey, Option<Priority>>,
     later: BTreeSet<(Instant, RequestKey, Priority)>,
@@ -50,8 +80,8 @@ impl Queue {
     /// An empty queue for `workers` workers, of which one namespace never holds all.
     pub fn new(workers: usize) -> Self {
         let due = Lanes::new(workers.saturating_sub(1 + workers / 8));
-        let (running, later, waiting, failures) = Default::default();
-        Self { state: Mutex::new(State { due, running, later, waiting, failures }), changed: Notify::new() }
+        let (since, running, later, waiting, failures) = Default::default();
+        Self { state: Mutex::new(State { due, since, running, later, waiting, failures }), changed: Notify::new() }
     }
 
     /// Adds keys that are due now.
@@ -125,6 +155,17 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// How much there is to do now.
+    pub fn load(&self) -> Load {
+        let state = self.lock();
+        Load {
+            due: state.due.depth(),
+            oldest: state.since.values().min().map(Instant::elapsed),
+            later: state.later.len(),
+            running: state.running.len(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,7 +175,10 @@ impl State {
     fn add(&mut self, key: RequestKey, priority: Priority) {
         match self.running.get_mut(&key) {
             Some(again) => *again = Some(again.map_or(priority, |known| known.min(priority))),
-            None => self.due.add(key, priority),
+            None => {
+                self.since.entry(key.clone()).or_insert_with(Instant::now);
+                self.due.add(key, priority);
+            }
         }
     }
 
@@ -149,13 +193,14 @@ impl State {
 
     fn take(&mut self) -> Option<RequestKey> {
         let key = self.due.take()?;
+        self.since.remove(&key);
         self.running.insert(key.clone(), None);
         Some(key)
     }
 }
 
 /// A number in 0..1 that differs from call to call, to spread retries; it needs to be neither fair nor secret.
-fn jitter() -> f64 {
+pub fn jitter() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let hash = RandomState::new().hash_one(0u8);
     (hash >> 11) as f64 / (1u64 << 53) as f64
@@ -199,6 +244,34 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 5);
         queue.done(&key("a"));
         assert_eq!(next_now(&queue).await, None, "one instant, one turn");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_load_is_what_is_due_what_will_be_and_what_is_worked_on() {
+        let queue = Queue::new(16);
+        let load = |due: [usize; 4], oldest, later, running| Load {
+            due: Priority::ALL.into_iter().zip(due).collect(),
+            oldest,
+            later,
+            running,
+        };
+        assert_eq!(queue.load(), load([0; 4], None, 0, 0));
+        queue.add([key("a"), key("b")], Priority::Change);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        queue.add([key("c")], Priority::Revocation);
+        queue.add([key("b")], Priority::Rotation);
+        queue.add_after(key("d"), Duration::from_secs(60), Priority::Retry);
+        assert_eq!(queue.load(), load([1, 1, 1, 0], Some(Duration::from_secs(3)), 1, 0));
+        assert_eq!((queue.next().await, queue.next().await), (key("c"), key("b")));
+        queue.add([key("b")], Priority::Change);
+        assert_eq!(
+            queue.load(),
+            load([0, 0, 1, 0], Some(Duration::from_secs(3)), 1, 2),
+            "b comes back when it is done"
+        );
+        queue.next().await;
+        queue.done(&key("b"));
+        assert_eq!(queue.load(), load([0, 0, 1, 0], Some(Duration::ZERO), 1, 2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt, StreamExt, stream};
@@ -27,6 +27,7 @@ use crate::{
     },
     error::ApiFailure,
     source::{Contents, MountError, SourceError},
+    telemetry::metrics::Decided,
 };
 
 /// Destinations of one request that are written at a time.
@@ -43,7 +44,7 @@ impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
     pub(super) async fn reconcile(&self, key: &RequestKey) -> Next {
         let now = Timestamp::now();
-        let Some(plan) = self.world().plan(key, now) else { return Next::default() };
+        let Some(plan) = self.plan(key, now) else { return Next::default() };
         let mut next = Next { at: plan.wake_at, ..Next::default() };
         let contents = self.read(&plan).await;
         let done = self.carry_out(&plan, &contents, now).await;
@@ -53,11 +54,36 @@ impl Context {
         if next.abandoned {
             return Next { failed: true, ..Next::default() };
         }
+        self.count_attempts(key, &plan, &done);
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
         let settled = plan.is_complete() && !done.iter().any(|done| done.put_off);
         let outcomes = settled.then(|| done.into_iter().filter_map(|done| self.outcome(&plan.subject, done)).collect());
         next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
         next
+    }
+
+    /// Plans, and counts what was decided.
+    fn plan(&self, key: &RequestKey, now: Timestamp) -> Option<Plan> {
+        let (plan, took) = {
+            let world = self.world();
+            let begun = Instant::now();
+            (world.plan(key, now), begun.elapsed())
+        };
+        let Some(plan) = plan else {
+            self.metrics.decided(&key.namespace, Decided::Unready);
+            return None;
+        };
+        self.metrics.decision_took(took);
+        plan.targets.iter().for_each(|plan| self.metrics.decided(&plan.target.namespace, decided(&plan.aim)));
+        Some(plan)
+    }
+
+    fn count_attempts(&self, key: &RequestKey, plan: &Plan, done: &[Done]) {
+        if let Subject::Invalid { .. } = plan.subject {
+            self.metrics.attempted(&key.namespace, Reason::InvalidRequest);
+        }
+        let ended = done.iter().filter(|done| !done.put_off);
+        ended.for_each(|done| self.metrics.attempted(&done.target.namespace, done.end.reason()));
     }
 
     /// One generation of every source that is granted; nothing is opened for what is not.
@@ -122,7 +148,10 @@ impl Context {
             Ok(rendered) => rendered,
         };
         match self.write(&rendered, state).await {
-            Written::Done(note) => Done { note, ..Done::of(&target, End::Synced) },
+            Written::Done(note) => {
+                self.note_expiry(&target, rendered.not_after());
+                Done { note, ..Done::of(&target, End::Synced) }
+            }
             Written::Conflict(message) => {
                 let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
@@ -134,6 +163,13 @@ impl Context {
                 Done { next, ..Done::of(&target, End::Throttled(until.unwrap_or(Timestamp::MAX))) }
             }
             Written::Failed(failure) => self.failed(&target, &failure),
+        }
+    }
+
+    fn note_expiry(&self, target: &Target, expiry: Option<Timestamp>) {
+        let is_known = self.world().secrets.expiry(target) == expiry;
+        if !is_known {
+            self.world_mut().secrets.set_expiry(target, expiry);
         }
     }
 
@@ -151,7 +187,10 @@ impl Context {
                 Ok(note) => cleared.notes.extend(note),
                 Err(failure) => {
                     tracing::warn!(secret = %leftover.target, "cannot be deleted: {failure}");
-                    self.judge_failure(&leftover.target, &failure);
+                    let (reason, _) = self.judge_failure(&leftover.target, &failure);
+                    if failure != ApiFailure::NotLeader {
+                        self.metrics.attempted(&leftover.target.namespace, reason);
+                    }
                     cleared.failed = true;
                 }
             }
@@ -189,6 +228,7 @@ impl Context {
 
     /// Tells on the object itself that the operator failed on it.
     pub(super) async fn report_panic(&self, key: &RequestKey) {
+        self.metrics.attempted(&key.namespace, Reason::InternalError);
         let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
         let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
         if let Err(failure) = self.reports.report(key, &request.uid, Some(status), Vec::new()).await {
@@ -268,6 +308,14 @@ fn end_of(denial: &Denial, revoking: Revoking) -> End {
         Revoking::Delete => End::Denied(denial.clone()),
         Revoking::Retain => End::Retained(denial.clone()),
         Revoking::Mark { until } | Revoking::Wait { until } => End::Revoking(denial.clone(), until),
+    }
+}
+
+fn decided(aim: &Aim) -> Decided {
+    match aim {
+        Aim::Wait(Obstacle::NotListed) => Decided::Unready,
+        Aim::Write(..) | Aim::Wait(_) => Decided::Permitted,
+        Aim::Withdraw(..) => Decided::Denied,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one writer of a request's status, and of its events.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,8 +21,12 @@ use super::{
     recorder::{self, Recorder},
 };
 use crate::{
-    api::{SecretsDistribution, SecretsDistributionStatus, names},
-    core::name::{RequestKey, Uid},
+    api::{
+        SecretsDistribution, SecretsDistributionStatus, TargetStatus,
+        conditions::{ConditionType, Reason},
+        names,
+    },
+    core::name::{NamespaceName, RequestKey, SecretName, Target, Uid},
     error::ApiFailure,
 };
 
@@ -85,6 +89,24 @@ impl Reports {
     /// The status as it was last seen or written.
     pub fn previous(&self, key: &RequestKey) -> SecretsDistributionStatus {
         self.known().get(key).map(|known| known.status.clone()).unwrap_or_default()
+    }
+
+    /// The Secrets that the statuses name.
+    pub fn told_targets(&self) -> Vec<Target> {
+        let parse = |told: &TargetStatus| {
+            let (namespace, name) = (NamespaceName::parse(&told.namespace), SecretName::parse(&told.name));
+            namespace.ok().zip(name.ok()).map(|(namespace, name)| Target { namespace, name })
+        };
+        self.known().values().flat_map(|known| &known.status.targets).filter_map(parse).collect()
+    }
+
+    /// How many requests of each namespace have which reason in their condition Ready, as far as they have a status.
+    pub fn tally(&self) -> BTreeMap<(NamespaceName, Option<Reason>), usize> {
+        let mut tally = BTreeMap::new();
+        for (key, known) in self.known().iter() {
+            *tally.entry((key.namespace.clone(), readiness(&known.status))).or_default() += 1;
+        }
+        tally
     }
 
     /// Writes the status, if there is one and it says anything new, and then the events: those of what was done
@@ -168,6 +190,12 @@ impl Reports {
     }
 }
 
+/// The reason of the condition Ready: none that is not ours, whoever wrote it.
+fn readiness(status: &SecretsDistributionStatus) -> Option<Reason> {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str())?;
+    Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason).copied()
+}
+
 /// Whether both read the same in the API server, where times are whole seconds.
 fn says_the_same(a: &SecretsDistributionStatus, b: &SecretsDistributionStatus) -> bool {
     serde_json::to_value(a).ok() == serde_json::to_value(b).ok()
@@ -219,7 +247,6 @@ pub fn status_patch<S: Serialize>(previous: &S, status: &S) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::name::{NamespaceName, SecretName};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn reports() -> (Reports, RequestKey) {

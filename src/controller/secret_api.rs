@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::{
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    core::v1::Secret,
+};
 use kube::{
-    Client,
+    Api, Client,
     api::{DeleteParams, GetParams, PartialObjectMeta, PostParams, Preconditions, Request},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -13,8 +16,13 @@ use serde_json::json;
 
 use super::secret_body::{Whole, changes};
 use crate::{
+    access::SecretsAccess,
     api::names,
-    core::{name::Target, observed::Observed, render::Rendered},
+    core::{
+        name::{NamespaceName, Target},
+        observed::Observed,
+        render::Rendered,
+    },
     error::ApiFailure,
 };
 
@@ -26,12 +34,35 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 pub struct SecretApi {
     client: Client,
     timeout: Duration,
+    access: SecretsAccess,
 }
 
 impl SecretApi {
     /// No call takes longer than `timeout`.
-    pub fn new(client: Client, timeout: Duration) -> Self {
-        Self { client, timeout }
+    pub fn new(client: Client, timeout: Duration, access: SecretsAccess) -> Self {
+        Self { client, timeout, access }
+    }
+
+    /// Whether what changes is told by a watch.
+    pub fn are_watched(&self) -> bool {
+        self.access == SecretsAccess::Watch
+    }
+
+    /// Whether the operator may do this with the Secrets of a namespace, as the API server sees it.
+    pub async fn may(&self, namespace: &NamespaceName, verb: &str) -> Result<bool, ApiFailure> {
+        let attributes = ResourceAttributes {
+            namespace: Some(namespace.to_string()),
+            verb: Some(verb.into()),
+            version: Some("v1".into()),
+            resource: Some("secrets".into()),
+            ..Default::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+        let review = SelfSubjectAccessReview { spec, ..Default::default() };
+        let (reviews, params) = (Api::all(self.client.clone()), PostParams::default());
+        let reviewed = tokio::time::timeout(self.timeout, reviews.create(&params, &review)).await;
+        let reviewed = reviewed.map_err(|_| ApiFailure::Unreachable)??;
+        Ok(reviewed.status.is_some_and(|status| status.allowed))
     }
 
     /// Creates; never touches a Secret that exists.
@@ -90,14 +121,21 @@ impl SecretApi {
 
     /// Looks at the metadata of whatever stands there.
     pub async fn look(&self, target: &Target) -> Result<Option<Observed>, ApiFailure> {
-        let request = resource(target)
-            .get_metadata(target.name.as_str(), &GetParams::default())
-            .map_err(|_| ApiFailure::Garbled)?;
-        match self.metadata(request).await {
+        let found = match self.access {
+            SecretsAccess::Watch => self.get(target).await,
+            // A change that changes nothing: the API server answers with what is there, and stores nothing.
+            SecretsAccess::WriteOnly => self.patch(target, "application/merge-patch+json", "", b"{}".to_vec()).await,
+        };
+        match found {
             Ok(observed) => Ok(Some(observed)),
             Err(ApiFailure::NotFound) => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    async fn get(&self, target: &Target) -> Result<Observed, ApiFailure> {
+        let request = resource(target).get_metadata(target.name.as_str(), &GetParams::default());
+        self.metadata(request.map_err(|_| ApiFailure::Garbled)?).await
     }
 
     async fn patch(&self, target: &Target, mime: &str, more: &str, body: Vec<u8>) -> Result<Observed, ApiFailure> {

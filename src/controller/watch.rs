@@ -1,7 +1,13 @@
 //! What is watched in the whole cluster, and the folder: every change goes into the world, and the requests it
 //! touches into the queue.
 
-use std::{collections::BTreeSet, fmt::Debug, future::Future, pin::pin, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    future::Future,
+    pin::pin,
+    sync::{Arc, PoisonError},
+};
 
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -16,8 +22,9 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, namespaces::describe, parse, policies, queue::Priority};
+use super::{Context, looks, namespaces::describe, parse, policies, queue::Priority};
 use crate::{
+    access::SecretsAccess,
     api::{DistributionPolicy, SecretsDistribution},
     core::{
         backoff,
@@ -51,6 +58,9 @@ pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()
     tasks.spawn(source::watch(context.folder.clone(), settings.poll_interval, sender, stop));
     tasks.spawn(follow_sources(context.clone(), changes));
 
+    if settings.secrets_access == SecretsAccess::WriteOnly {
+        tasks.spawn(until(shutdown.clone(), looks::keep_terms(context.clone())));
+    }
     let (context, shutdown) = (context.clone(), shutdown.clone());
     tasks.spawn(async move {
         shutdown.cancelled().await;
@@ -85,6 +95,7 @@ where
         let touched = match event {
             Err(error) => {
                 failures += 1;
+                context.metrics.watch_restarted(resource(gate));
                 complain(&context, gate, &error, failures);
                 sleep(backoff::delay(failures, 0.5)).await;
                 if is_lost(&error) {
@@ -101,12 +112,24 @@ where
             Ok(Event::InitDone) => {
                 let mut touched = intake.complete(&context);
                 touched.extend(context.world_mut().open(gate));
+                if context.world().is_ready() {
+                    context.looks.may_begin();
+                }
                 context.gates.open(gate.as_str());
                 touched
             }
         };
         failures = 0;
         context.enqueue(touched);
+    }
+}
+
+/// What is watched, as the API server names it.
+fn resource(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Requests => "secretsdistributions",
+        Gate::Policies => "distributionpolicies",
+        Gate::Namespaces => "namespaces",
     }
 }
 
@@ -242,6 +265,7 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
     fn apply(&mut self, context: &Arc<Context>, object: PartialObjectMeta<KubeNamespace>) -> BTreeSet<RequestKey> {
         let Ok(name) = NamespaceName::parse(&object.name_any()) else { return BTreeSet::new() };
         self.listed.insert(name.clone());
+        context.metrics.namespace_exists(&name);
         let terminating = object.metadata.deletion_timestamp.is_some();
         let labels = object.metadata.labels.unwrap_or_default();
         let touched = context.world_mut().apply_namespace(Namespace { name: name.clone(), labels, terminating });
@@ -272,6 +296,7 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
 fn forget_namespace(context: &Context, name: &NamespaceName) -> BTreeSet<RequestKey> {
     context.namespaces.remove(name);
     context.policy_reports.counts_changed();
+    context.metrics.namespace_gone(name);
     context.world_mut().delete_namespace(name)
 }
 
@@ -280,8 +305,12 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
         match change {
             Change::Sources(sources) => {
                 tracing::info!(sources = sources.len(), "sources changed");
+                context.metrics.sources_changed();
                 let touched = context.world().using(&sources);
                 context.queue.add(touched, Priority::Rotation);
+            }
+            Change::Extent(extent) => {
+                *context.extent.lock().unwrap_or_else(PoisonError::into_inner) = extent;
             }
             Change::Mount(state) => {
                 match &state {

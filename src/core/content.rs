@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use rustls::{
     Error, InconsistentKeys,
     crypto::ring::sign::any_supported_type,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
 };
+use x509_cert::{Certificate, der::Decode};
 
 use super::{
     bytes::SecretBytes,
@@ -44,17 +46,19 @@ pub enum Misfit {
 
 type Data = BTreeMap<SecretKey, SecretBytes>;
 
-/// Checks the content against the type. Types without rules of their own fit always.
-pub fn check(secret_type: &SecretType, data: &Data) -> Result<(), Misfit> {
+/// Checks the content against the type. Types without rules of their own fit always. Answers when the content ends to
+/// be valid, as far as that can be read from it: for the type of certificates.
+pub fn check(secret_type: &SecretType, data: &Data) -> Result<Option<Timestamp>, Misfit> {
     match secret_type.as_str() {
-        "kubernetes.io/tls" => tls(data),
-        "kubernetes.io/dockerconfigjson" => json(data, "kubernetes.io/dockerconfigjson", ".dockerconfigjson"),
-        "kubernetes.io/dockercfg" => json(data, "kubernetes.io/dockercfg", ".dockercfg"),
-        "kubernetes.io/ssh-auth" => need(data, "kubernetes.io/ssh-auth", "ssh-privatekey").map(drop),
-        "kubernetes.io/basic-auth" if data.contains_key("username") || data.contains_key("password") => Ok(()),
-        "kubernetes.io/basic-auth" => Err(Misfit::NoCredential),
-        _ => Ok(()),
+        "kubernetes.io/tls" => return tls(data),
+        "kubernetes.io/dockerconfigjson" => json(data, "kubernetes.io/dockerconfigjson", ".dockerconfigjson")?,
+        "kubernetes.io/dockercfg" => json(data, "kubernetes.io/dockercfg", ".dockercfg")?,
+        "kubernetes.io/ssh-auth" => need(data, "kubernetes.io/ssh-auth", "ssh-privatekey").map(drop)?,
+        "kubernetes.io/basic-auth" if data.contains_key("username") || data.contains_key("password") => {}
+        "kubernetes.io/basic-auth" => return Err(Misfit::NoCredential),
+        _ => {}
     }
+    Ok(None)
 }
 
 fn need<'d>(data: &'d Data, kind: &'static str, key: &'static str) -> Result<&'d [u8], Misfit> {
@@ -70,21 +74,29 @@ fn json(data: &Data, kind: &'static str, key: &'static str) -> Result<(), Misfit
     }
 }
 
-fn tls(data: &Data) -> Result<(), Misfit> {
+fn tls(data: &Data) -> Result<Option<Timestamp>, Misfit> {
     let certificate = need(data, "kubernetes.io/tls", "tls.crt")?;
     let key = need(data, "kubernetes.io/tls", "tls.key")?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate).map_while(Result::ok).collect();
-    if chain.is_empty() {
+    let Some(leaf) = chain.first() else {
         return Err(Misfit::NotThat { key: "tls.crt", expected: "a certificate in PEM" });
-    }
+    };
+    let not_after = not_after(leaf);
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| Misfit::NotThat { key: "tls.key", expected: "an unencrypted private key in PEM" })?;
     // A key of a kind that cannot be compared here, or a certificate of an old version, is not refused for it.
-    let Ok(key) = any_supported_type(&key) else { return Ok(()) };
+    let Ok(key) = any_supported_type(&key) else { return Ok(not_after) };
     match CertifiedKey::new(chain, key).keys_match() {
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(Misfit::KeyMismatch),
-        _ => Ok(()),
+        _ => Ok(not_after),
     }
+}
+
+/// The end of a certificate's validity. One that cannot be read is not refused for it.
+fn not_after(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();
+    Timestamp::from_second(i64::try_from(end.as_secs()).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -92,6 +104,10 @@ mod tests {
     use super::*;
 
     fn check_all(kind: &str, entries: &[(&str, &str)]) -> Result<(), Misfit> {
+        expiry(kind, entries).map(drop)
+    }
+
+    fn expiry(kind: &str, entries: &[(&str, &str)]) -> Result<Option<Timestamp>, Misfit> {
         let bytes = |text: &str| SecretBytes::new(text.as_bytes().to_vec());
         let data = entries.iter().map(|(key, text)| (SecretKey::parse(key).unwrap(), bytes(text))).collect();
         check(&SecretType::parse(kind).unwrap(), &data)
@@ -121,6 +137,24 @@ mod tests {
         let ((certificate, key), (issuer, _)) = (pair(), pair());
         let bundle = format!("{key}{certificate}{issuer}");
         assert_eq!(check_all("kubernetes.io/tls", &[("tls.crt", &bundle), ("tls.key", &bundle)]), Ok(()));
+    }
+
+    #[test]
+    fn the_end_of_validity_is_that_of_the_first_certificate() {
+        let expiring = |year| {
+            let mut params = rcgen::CertificateParams::new(vec!["a.example".into()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 2, 3);
+            let key = rcgen::KeyPair::generate().unwrap();
+            (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+        };
+        // From 2050 on the time is encoded in another way.
+        for (year, expected) in [(2031, "2031-02-03T00:00:00Z"), (2061, "2061-02-03T00:00:00Z")] {
+            let ((certificate, key), (issuer, _)) = (expiring(year), expiring(2027));
+            let chain = format!("{certificate}{issuer}");
+            let found = expiry("kubernetes.io/tls", &[("tls.crt", &chain), ("tls.key", &key)]).unwrap();
+            assert_eq!(found, Some(expected.parse().unwrap()));
+            assert_eq!(expiry("Opaque", &[("tls.crt", &chain)]), Ok(None));
+        }
     }
 
     #[test]

@@ -55,6 +55,17 @@ pub enum End {
 }
 
 impl End {
+    /// Why it ended so, in one word.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Synced => Reason::UpToDate,
+            Self::Held(reason, _) | Self::Stuck(_, reason, _) => *reason,
+            Self::Throttled(_) => Reason::Throttled,
+            Self::Denied(denial) | Self::Retained(denial) => denial.leading(),
+            Self::Revoking(..) => Reason::RevocationPending,
+        }
+    }
+
     fn denial(&self) -> Option<&Denial> {
         match self {
             Self::Denied(denial) | Self::Revoking(denial, _) | Self::Retained(denial) | Self::Stuck(denial, ..) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use sha2::Sha256;
@@ -35,6 +36,7 @@ pub struct Rendered {
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     owner: Option<OwnerReference>,
+    not_after: Option<Timestamp>,
 }
 
 /// Renders. `contents` must hold every source of the permit.
@@ -42,7 +44,7 @@ pub fn render(permit: Permit, contents: &BTreeMap<SourceName, SecretBytes>, seal
     let request = permit.request().clone();
     let mappings = request.mappings.iter();
     let data: BTreeMap<_, _> = mappings.filter_map(|m| Some((m.to.clone(), contents.get(&m.from)?.clone()))).collect();
-    content::check(&request.secret_type, &data)?;
+    let not_after = content::check(&request.secret_type, &data)?;
     let target = permit.target();
     let mut labels = request.labels.clone();
     labels.insert(names::OWNER_UID.into(), request.uid.to_string());
@@ -61,7 +63,7 @@ pub fn render(permit: Permit, contents: &BTreeMap<SourceName, SecretBytes>, seal
         .map(|(key, value)| (key.to_string(), value)),
     );
     let owner = owner(&permit, &target);
-    Ok(Rendered { permit, data, labels, annotations, owner })
+    Ok(Rendered { permit, data, labels, annotations, owner, not_after })
 }
 
 impl Rendered {
@@ -93,6 +95,11 @@ impl Rendered {
     /// The owner reference, if the Secret shall go with its request: in the same namespace, and not retained.
     pub fn owner(&self) -> Option<&OwnerReference> {
         self.owner.as_ref()
+    }
+
+    /// When its content ends to be valid, if that is known of it.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.not_after
     }
 
     /// Whether the operator holds all of the content, as its field manager shows.

@@ -16,11 +16,12 @@ use super::{Leadership, Term, fence};
 use crate::{
     client::{self, Unusable},
     error::NotLeader,
+    telemetry::Metrics,
 };
 
 /// A client that reads like `reads`, and writes only while `leadership` lasts.
-pub fn client(reads: Client, config: &Config, leadership: &Leadership) -> Result<Client, Unusable> {
-    let writes = client::client(config, fence::around(leadership))?;
+pub fn client(reads: Client, config: &Config, metrics: &Metrics, leadership: &Leadership) -> Result<Client, Unusable> {
+    let writes = client::client(config, metrics, fence::around(leadership))?;
     let gate = Gate { reads, writes, leadership: leadership.clone() };
     Ok(Client::new(gate, config.default_namespace.clone()))
 }
@@ -163,8 +164,9 @@ mod tests {
     async fn reads_and_writes_are_sent_alike_and_no_connection_of_writes_outlives_its_term() {
         let (config, noted) = noting().await;
         let leadership = Leadership::default();
-        let reads = client::client(&config, Ok::<_, Infallible>).unwrap();
-        let api = Api::<ConfigMap>::default_namespaced(super::client(reads, &config, &leadership).unwrap());
+        let metrics = Metrics::new(true);
+        let reads = client::client(&config, &metrics, Ok::<_, Infallible>).unwrap();
+        let api = Api::<ConfigMap>::default_namespaced(super::client(reads, &config, &metrics, &leadership).unwrap());
         let map = ConfigMap::default();
         let write = async || api.create(&PostParams::default(), &map).await;
         api.get("a").await.unwrap();

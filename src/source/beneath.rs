@@ -248,11 +248,14 @@ impl Dir {
 impl Stamp {
     /// A time in the future comes from a file server's clock; waiting for it would never end.
     fn is_settled(&self, now: SystemTime) -> bool {
-        let (Ok(seconds), Ok(nanos)) = (u64::try_from(self.changed.0), u32::try_from(self.changed.1)) else {
-            return true;
-        };
-        let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
-        now.duration_since(changed).map_or(true, |age| age >= SETTLE)
+        let age = self.changed().and_then(|changed| now.duration_since(changed).ok());
+        age.is_none_or(|age| age >= SETTLE)
+    }
+
+    /// When it became what it is.
+    pub fn changed(&self) -> Option<SystemTime> {
+        let since = Duration::new(u64::try_from(self.changed.0).ok()?, u32::try_from(self.changed.1).ok()?);
+        SystemTime::UNIX_EPOCH.checked_add(since)
     }
 }
 

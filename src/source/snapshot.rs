@@ -10,6 +10,7 @@ use std::{
 use super::{
     beneath::{Dir, Fault, Kind, Stamp, until_still},
     error::{MountError, Refusal},
+    watch::Extent,
 };
 use crate::core::name::SourceName;
 
@@ -42,6 +43,12 @@ impl Snapshot {
     pub fn changed_since(&self, before: &Self) -> BTreeSet<SourceName> {
         let names = self.sources.keys().chain(before.sources.keys());
         names.filter(|name| self.sources.get(*name) != before.sources.get(*name)).cloned().collect()
+    }
+
+    /// What is there, in numbers.
+    pub fn extent(&self) -> Extent {
+        let newest = self.sources.values().filter_map(|found| found.as_ref().ok()?.changed()).max();
+        Extent { sources: self.sources.len(), newest }
     }
 
     /// Itself, if there is a source in it at all.

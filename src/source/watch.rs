@@ -1,6 +1,11 @@
 //! Watching the folder: which sources changed, and whether it is usable.
 
-use std::{collections::BTreeSet, future::Future, panic, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    panic,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{sync::mpsc, task::spawn_blocking, time::sleep};
 
@@ -27,6 +32,17 @@ pub enum Change {
     /// The folder has become usable or unusable; the first message says which it is. When it has
     /// become usable again, the sources that differ from when it last was follow at once.
     Mount(Result<(), MountError>),
+    /// What the usable folder holds, in numbers; told when they differ, and after what makes them differ.
+    Extent(Extent),
+}
+
+/// What the folder holds, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// How many sources.
+    pub sources: usize,
+    /// When the newest of them came, by the clock of the file system.
+    pub newest: Option<SystemTime>,
 }
 
 /// Watches the folder until `shutdown`, or until nobody listens. `poll` is how often it is looked at
@@ -113,10 +129,14 @@ impl Observer {
         }
         if let Ok(snapshot) = seen {
             let changed = snapshot.changed_since(&self.good);
+            let (before, extent) = (self.good.extent(), snapshot.extent());
             self.good = snapshot;
             // The very first snapshot is what everything starts from, not a change.
             if !first && !changed.is_empty() {
                 changes.push(Change::Sources(changed));
+            }
+            if extent != before {
+                changes.push(Change::Extent(extent));
             }
         }
         changes
@@ -135,12 +155,34 @@ mod tests {
         snapshot::scan(mount.path()).unwrap()
     }
 
+    /// What is observed, but for the numbers.
+    fn observed(observer: &mut Observer, seen: Result<Snapshot, MountError>) -> Vec<Change> {
+        let changes = observer.observe(seen).into_iter();
+        changes.filter(|change| !matches!(change, Change::Extent(_))).collect()
+    }
+
+    #[test]
+    fn the_extent_is_told_when_it_differs() {
+        let mut observer = Observer::default();
+        let seen = snapshot(&[("a", "1"), ("b", "1")]);
+        let extent = seen.extent();
+        assert_eq!(extent.sources, 2);
+        let age = extent.newest.and_then(|newest| newest.elapsed().ok()).expect("a time in the past");
+        assert!(age < Duration::from_secs(600), "{age:?}");
+        assert_eq!(observer.observe(Ok(seen.clone())), [Change::Mount(Ok(())), Change::Extent(extent)]);
+        assert_eq!(observer.observe(Ok(seen)), []);
+        observer.observe(Err(MountError::Empty));
+        let after = snapshot(&[("a", "1")]);
+        let (extent, changes) = (after.extent(), observer.observe(Ok(after)));
+        assert_eq!(changes.last(), Some(&Change::Extent(extent)));
+    }
+
     #[test]
     fn the_first_snapshot_is_no_change_and_a_state_is_told_once() {
         let mut observer = Observer::default();
         let seen = snapshot(&[("a", "1"), ("b", "1")]);
-        assert_eq!(observer.observe(Ok(seen.clone())), [Change::Mount(Ok(()))]);
-        assert_eq!(observer.observe(Ok(seen)), []);
+        assert_eq!(observed(&mut observer, Ok(seen.clone())), [Change::Mount(Ok(()))]);
+        assert_eq!(observed(&mut observer, Ok(seen)), []);
     }
 
     #[test]
@@ -148,20 +190,20 @@ mod tests {
         let mut observer = Observer::default();
         let before = snapshot(&[("a", "1")]);
         let after = before.clone().with(snapshot(&[("b", "1")]));
-        observer.observe(Ok(before));
+        observed(&mut observer, Ok(before));
         for error in [MountError::Empty, MountError::Missing] {
-            assert_eq!(observer.observe(Err(error)), [Change::Mount(Err(error))]);
-            assert_eq!(observer.observe(Err(error)), []);
+            assert_eq!(observed(&mut observer, Err(error)), [Change::Mount(Err(error))]);
+            assert_eq!(observed(&mut observer, Err(error)), []);
         }
         let back = [Change::Mount(Ok(())), Change::Sources(names(["b"]))];
-        assert_eq!(observer.observe(Ok(after)), back);
+        assert_eq!(observed(&mut observer, Ok(after)), back);
     }
 
     #[test]
     fn a_folder_that_was_unusable_from_the_start_tells_all_its_sources() {
         let mut observer = Observer::default();
-        assert_eq!(observer.observe(Err(MountError::Missing)), [Change::Mount(Err(MountError::Missing))]);
+        assert_eq!(observed(&mut observer, Err(MountError::Missing)), [Change::Mount(Err(MountError::Missing))]);
         let told = [Change::Mount(Ok(())), Change::Sources(names(["a", "b"]))];
-        assert_eq!(observer.observe(Ok(snapshot(&[("a", "1"), ("b", "1")]))), told);
+        assert_eq!(observed(&mut observer, Ok(snapshot(&[("a", "1"), ("b", "1")]))), told);
     }
 }

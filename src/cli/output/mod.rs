@@ -92,7 +92,14 @@ pub fn print_yaml(value: &impl Serialize) -> Result<(), Error> {
 pub fn yaml(value: &impl Serialize) -> Result<String, Error> {
     // By way of a JSON value, so that both forms have the same fields.
     let value = serde_json::to_value(value).map_err(|error| Error::System("cannot write YAML", error.into()))?;
-    serde_saphyr::to_string(&value).map_err(|error| Error::System("cannot write YAML", std::io::Error::other(error)))
+    let text = serde_saphyr::to_string(&value);
+    let text = text.map_err(|error| Error::System("cannot write YAML", std::io::Error::other(error)))?;
+    Ok(format!("{}\n", text.trim_end()))
+}
+
+/// A number and what is counted, in the plural if it is not one.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Columns of the terminal; none, if the answer goes elsewhere.

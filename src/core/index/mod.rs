@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 pub use policies::{Compiled, PolicyIndex};
 pub use requests::{Origin, RequestIndex, Stored};
-pub use secrets::{Delegation, SecretIndex, SecretState};
+pub use secrets::{Census, Delegation, SecretIndex, SecretState};
 
 use super::{
     decide::{self, Applicable, Ask, Decision, Effects},
@@ -155,6 +155,31 @@ impl World {
         touched
     }
 
+    /// Takes in what a look at a target has found. A Secret without our label is as good as none, as it is to a watch.
+    pub fn looked_at(&mut self, target: &Target, found: Option<Observed>) -> BTreeSet<RequestKey> {
+        match found.filter(|observed| observed.owner().is_some()) {
+            Some(observed) => self.apply_secret(target, observed),
+            None if self.secrets.knows(target) => self.delete_secret(target),
+            None => BTreeSet::new(),
+        }
+    }
+
+    /// Takes in where Secrets of ours may be that no request claims.
+    pub fn expect_secrets(&mut self, told: impl IntoIterator<Item = Target>) {
+        for target in told {
+            if self.requests.rivals(&target).next().is_none() {
+                self.secrets.hint(target);
+            }
+        }
+    }
+
+    /// Where in a namespace a Secret of ours may be, or shall be.
+    pub fn places_in(&self, namespace: &NamespaceName) -> BTreeSet<Target> {
+        let claimed = self.requests.claims_in(namespace).map(|request| request.target(namespace));
+        let hinted = self.secrets.hints(namespace).cloned();
+        claimed.chain(hinted).chain(self.secrets.targets_in(namespace)).collect()
+    }
+
     /// A namespace was delegated, or is not any more.
     pub fn set_delegation(&mut self, namespace: &NamespaceName, delegation: Delegation) -> BTreeSet<RequestKey> {
         let touched = self.interested_in(namespace);
@@ -234,7 +259,7 @@ impl World {
     }
 
     /// Whether a namespace receives nothing unless a policy names it literally.
-    pub(super) fn is_excluded(&self, namespace: &NamespaceName) -> bool {
+    pub fn is_excluded(&self, namespace: &NamespaceName) -> bool {
         self.excluded.contains(namespace)
     }
 

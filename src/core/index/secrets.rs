@@ -1,10 +1,15 @@
 //! The Secrets that carry our label, and which namespaces let us see them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::core::{
-    name::{NamespaceName, RequestKey, Target},
-    observed::Observed,
+use jiff::Timestamp;
+
+use crate::{
+    api::names,
+    core::{
+        name::{NamespaceName, RequestKey, Target},
+        observed::Observed,
+    },
 };
 
 /// Whether a namespace has delegated its Secrets to the operator.
@@ -38,6 +43,21 @@ pub struct SecretIndex {
     delegations: HashMap<NamespaceName, Delegation>,
     secrets: HashMap<Target, Observed>,
     recorded: HashMap<RequestKey, BTreeSet<Target>>,
+    /// Where a Secret of ours may be, as long as its namespace lets nobody see: known before, or told by a status.
+    hints: HashMap<NamespaceName, BTreeSet<Target>>,
+    /// When the content ends to be valid, as far as it is known: content is never read back.
+    expiries: HashMap<Target, Timestamp>,
+}
+
+/// The Secrets that were written into a namespace, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// How many there are.
+    pub written: usize,
+    /// How many of them are in their grace period.
+    pub revocation_pending: usize,
+    /// When the first of them ends to be valid.
+    pub not_after: Option<Timestamp>,
 }
 
 impl SecretIndex {
@@ -48,7 +68,10 @@ impl SecretIndex {
             Some(known) if *known == observed || !observed.supersedes(known) => return None,
             _ => {}
         }
+        let same = self.secrets.get(target).is_some_and(|known| known.uid == observed.uid);
+        let expiry = self.expiries.get(target).copied().filter(|_| same);
         let mut touched = self.delete(target);
+        self.set_expiry(target, expiry);
         if let Some(key) = observed.recorded_request(target) {
             self.recorded.entry(key.clone()).or_default().insert(target.clone());
             touched.insert(key);
@@ -59,6 +82,7 @@ impl SecretIndex {
 
     /// Forgets a Secret. Answers with the request that its record named.
     pub fn delete(&mut self, target: &Target) -> BTreeSet<RequestKey> {
+        self.expiries.remove(target);
         let Some(key) = self.secrets.remove(target).and_then(|observed| observed.recorded_request(target)) else {
             return BTreeSet::new();
         };
@@ -68,21 +92,75 @@ impl SecretIndex {
         BTreeSet::from([key])
     }
 
+    /// It is known when the content of a Secret ends to be valid, or that it does not.
+    pub fn set_expiry(&mut self, target: &Target, expiry: Option<Timestamp>) {
+        match expiry {
+            Some(expiry) => self.expiries.insert(target.clone(), expiry),
+            None => self.expiries.remove(target),
+        };
+    }
+
+    /// When the content of a Secret ends to be valid, if that is known.
+    pub fn expiry(&self, target: &Target) -> Option<Timestamp> {
+        self.expiries.get(target).copied()
+    }
+
+    /// Somebody else has written since: nothing is known of any content.
+    pub fn forget_expiries(&mut self) {
+        self.expiries.clear();
+    }
+
+    /// The Secrets that were written, by namespace.
+    pub fn census(&self) -> BTreeMap<&NamespaceName, Census> {
+        let mut all: BTreeMap<_, Census> = BTreeMap::new();
+        for target in self.recorded.values().flatten() {
+            let census = all.entry(&target.namespace).or_default();
+            let marked = self.secrets.get(target).is_some_and(|seen| seen.annotations.contains_key(names::REVOKED_AT));
+            census.written += 1;
+            census.revocation_pending += usize::from(marked);
+            census.not_after = census.not_after.into_iter().chain(self.expiries.get(target).copied()).min();
+        }
+        all
+    }
+
     /// A namespace's delegation is known now. What was seen there before is forgotten if it was withdrawn.
     /// Answers whether anything changed.
     pub fn set_delegation(&mut self, namespace: &NamespaceName, delegation: Delegation) -> bool {
         let withdrawn = if delegation == Delegation::Granted { Vec::new() } else { self.targets_in(namespace) };
-        for target in &withdrawn {
-            self.delete(target);
-        }
         let before = self.delegations.insert(namespace.clone(), delegation).unwrap_or_default();
-        before != delegation || !withdrawn.is_empty()
+        let changed = before != delegation || !withdrawn.is_empty();
+        for target in withdrawn {
+            self.delete(&target);
+            self.hint(target);
+        }
+        if delegation == Delegation::Granted {
+            self.hints.remove(namespace);
+        }
+        changed
     }
 
     /// A namespace is gone.
     pub fn forget_namespace(&mut self, namespace: &NamespaceName) {
         self.set_delegation(namespace, Delegation::Unknown);
         self.delegations.remove(namespace);
+        self.hints.remove(namespace);
+    }
+
+    /// A Secret of ours may be there, in a namespace of which nothing is known.
+    pub fn hint(&mut self, target: Target) {
+        if self.delegation(&target.namespace) != Delegation::Granted {
+            self.hints.entry(target.namespace.clone()).or_default().insert(target);
+        }
+    }
+
+    /// Where Secrets of ours may be in a namespace of which nothing is known.
+    pub fn hints(&self, namespace: &NamespaceName) -> impl Iterator<Item = &Target> {
+        self.hints.get(namespace).into_iter().flatten()
+    }
+
+    /// Whether a Secret is known there.
+    pub fn knows(&self, target: &Target) -> bool {
+        self.secrets.contains_key(target)
     }
 
     /// What is known of a namespace's delegation.

@@ -1,6 +1,8 @@
 //! Tests of the parts, on objects as the API server has them.
 
 mod cases;
+mod census;
+mod looks;
 mod observed;
 mod outcome;
 mod policy;

@@ -39,7 +39,13 @@ impl Watcher {
     }
 
     async fn next(&mut self) -> Change {
-        timeout(Duration::from_secs(60), self.changes.recv()).await.expect("no change in a minute").unwrap()
+        loop {
+            let change = timeout(Duration::from_secs(60), self.changes.recv()).await;
+            match change.expect("no change in a minute").unwrap() {
+                Change::Extent(_) => {}
+                change => return change,
+            }
+        }
     }
 
     /// Waits until all of these sources have been told, be it together or one after another. Nothing else may be.

@@ -1,0 +1,28 @@
+//! What the operator needs, and what it asks of the API server.
+
+use anyhow::{Context, Result};
+
+use crate::{Operator, site::Site};
+
+impl Site {
+    /// Resident memory of the operator, in KiB.
+    pub fn operator_memory(&self) -> Result<u64> {
+        let id = self.operator().as_ref().map(Operator::id).context("no operator runs")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+        number.context("no VmRSS in the status of a process")
+    }
+
+    /// How many watches of single namespaces the API server has open for a resource (plural).
+    pub async fn open_watches(&self, resource: &str) -> Result<usize> {
+        let request = http::Request::get("/metrics").body(Vec::new())?;
+        let metrics = self.cluster.client().await?.request_text(request).await?;
+        let is_wanted = |line: &&str| {
+            let labels = [format!("resource=\"{resource}\""), "scope=\"namespace\"".into(), "verb=\"WATCH\"".into()];
+            line.starts_with("apiserver_longrunning_requests{") && labels.iter().all(|label| line.contains(label))
+        };
+        let counts = metrics.lines().filter(is_wanted).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(counts.sum::<f64>() as usize)
+    }
+}

@@ -1,0 +1,230 @@
+//! What would help against a refusal, in the words of the objects. Each grant that is proposed has been tried: the
+//! same decision is made once more, under the changed policies.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::SignedDuration;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    answer::Done,
+    proposal::{self, Proposal},
+};
+use crate::{
+    api::{Effect, Enforcement, conditions::Reason},
+    cli::view::View,
+    core::{
+        explain::{ExplainedMapping, Explanation, RuleRef, Time, Tried},
+        name::PolicyName,
+        request::Request,
+    },
+};
+
+/// For how long an expired grant is proposed to go on; whoever extends it decides.
+const EXTENSION: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What would help, and who can do it.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Fix {
+    /// Who can do it.
+    pub by: By,
+    /// What it means.
+    pub what: String,
+    /// How it is done, if it can be said; one of apply, patch and run.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub how: Option<How>,
+}
+
+/// Who can do something about a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum By {
+    /// Who writes policies.
+    PlatformTeam,
+    /// An admin of the destination namespace.
+    NamespaceAdmin,
+    /// Who writes the request.
+    AppTeam,
+}
+
+/// How something is done.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum How {
+    /// This policy is applied.
+    Apply(serde_json::Value),
+    /// A policy is changed.
+    Patch(Patch),
+    /// This command is run.
+    Run(String),
+}
+
+/// A change of a policy.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Patch {
+    /// Its name.
+    pub policy: String,
+    /// The operations of a JSON patch (RFC 6902).
+    pub operations: Vec<Operation>,
+}
+
+/// An operation of a JSON patch.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Operation {
+    /// What is done.
+    pub op: Op,
+    /// Where: a JSON pointer.
+    pub path: String,
+    /// The value.
+    pub value: serde_json::Value,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Op {
+    /// An entry more.
+    Add,
+    /// Another value.
+    Replace,
+}
+
+/// What would help against a refusal, the narrowest first; nothing if it is none.
+pub fn of_refusal(view: &View, request: &Arc<Request>, refusal: &Explanation) -> Vec<Fix> {
+    let of_all = |reason| refusal.mappings.iter().all(|mapping| mapping.reasons.contains(&reason));
+    if of_all(Reason::PoliciesNotReady) {
+        return Vec::new();
+    }
+    if of_all(Reason::ReservedType) {
+        let what = format!("choose another spec.type: {} is reserved, no policy can grant it", request.secret_type);
+        return vec![Fix { by: By::AppTeam, what, how: None }];
+    }
+    let mut fixes = denials(refusal);
+    fixes.extend(refusal.quota_full.into_iter().flat_map(|_| quotas(view, request, refusal)));
+    fixes.extend(grants(&Proposal { view, request, refusal }));
+    fixes
+}
+
+/// The command that delegates, as the operator tells it: it knows its own ServiceAccount.
+pub fn of_delegation(done: &Done) -> Option<Fix> {
+    let is_missing = done.reason.as_deref() == Some(Reason::NotDelegated.as_str());
+    let (_, command) = done.message.as_deref().filter(|_| is_missing)?.split_once("kubectl ")?;
+    let what = "let the operator into the namespace".into();
+    Some(Fix { by: By::NamespaceAdmin, what, how: Some(How::Run(format!("kubectl {command}"))) })
+}
+
+/// The Deny rules, which no grant overcomes.
+fn denials(refusal: &Explanation) -> Vec<Fix> {
+    let denying = refusal.mappings.iter().flat_map(|mapping| &mapping.rules).filter(|tried| tried.denies());
+    let rules: BTreeSet<_> = denying.map(|tried| (tried.rule.policy.clone(), tried.rule.rule)).collect();
+    let advice = |(policy, rule)| {
+        let what = format!("narrow or delete spec.rules[{rule}] of policy {policy}: a Deny wins over every Allow");
+        Fix { by: By::PlatformTeam, what, how: None }
+    };
+    rules.into_iter().map(advice).collect()
+}
+
+/// As many places as there are older requests, and one.
+fn quotas(view: &View, request: &Arc<Request>, refusal: &Explanation) -> Vec<Fix> {
+    let older = view.world.requests.claims_in(&refusal.namespace).take_while(|other| other.key != request.key);
+    let holds = |other: &&Arc<Request>| view.world.explain(other, &refusal.namespace, view.at).is_granted();
+    let needed = older.filter(holds).count() + 1;
+    let namespace = view.world.policies.namespace_or_unknown(&refusal.namespace);
+    let in_force = view.world.policies.speaking_about(&namespace).filter(|policy| {
+        let too_few = policy.max_distributions.is_some_and(|most| (most as usize) < needed);
+        too_few && policy.enforcement == Enforcement::Enforce && policy.is_in_time(view.at)
+    });
+    let raise = |name: &PolicyName| {
+        let operation = replace("/spec/limits/distributions", needed);
+        let what =
+            format!("make room for {needed} distributions in namespace {}; or delete older ones", namespace.name);
+        patch(name, vec![operation], what)
+    };
+    in_force.map(|policy| raise(&policy.name)).collect()
+}
+
+fn grants(proposal: &Proposal<'_>) -> Vec<Fix> {
+    let missing: Vec<_> = proposal.refusal.mappings.iter().filter(|m| !m.rules.iter().any(Tried::allows)).collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let widened = proposal::widened(proposal, &missing).filter(|patches| proposal.is_solved_by(patches));
+    let edits: Vec<_> = widened.iter().flatten().map(|patch| widening(proposal, patch)).collect();
+    let only_here = |patch: &Patch| proposal.is_only_here(&patch.policy);
+    if widened.as_ref().is_some_and(|patches| patches.iter().all(only_here)) {
+        return edits;
+    }
+    let mut fixes = awakened(proposal, &missing);
+    fixes.extend(new_policy(proposal, &missing));
+    // For many namespaces only what is small: entries in several lists would grant each in combination with each.
+    let is_small = |patches: &Vec<Patch>| patches.iter().all(|patch| only_here(patch) || patch.operations.len() == 1);
+    fixes.extend(edits.into_iter().filter(|_| widened.as_ref().is_some_and(is_small)));
+    fixes
+}
+
+fn widening(proposal: &Proposal<'_>, patch: &Patch) -> Fix {
+    let what = match (proposal.is_only_here(&patch.policy), proposal.reach(&patch.policy)) {
+        (true, _) => format!("widen policy {}", patch.policy),
+        (false, 0 | 1) => {
+            format!("widen policy {}, which may come to speak about other namespaces as well", patch.policy)
+        }
+        (false, reach) => format!("widen policy {}, for all {reach} namespaces that it speaks about", patch.policy),
+    };
+    Fix { by: By::PlatformTeam, what, how: Some(How::Patch(patch.clone())) }
+}
+
+/// Policies that would grant it all, were they in force.
+fn awakened(proposal: &Proposal<'_>, missing: &[&ExplainedMapping]) -> Vec<Fix> {
+    let asleep = |tried: &&Tried| tried.mismatches.is_empty() && tried.effect == Effect::Allow;
+    let mut candidates: BTreeMap<&PolicyName, &Tried> = BTreeMap::new();
+    for tried in missing.iter().flat_map(|mapping| &mapping.rules).filter(asleep) {
+        candidates.entry(&tried.rule.policy).or_insert(tried);
+    }
+    let fixes = candidates.values().filter_map(|tried| awakening(proposal, tried));
+    fixes
+        .filter(|fix| matches!(&fix.how, Some(How::Patch(patch)) if proposal.is_solved_by(std::slice::from_ref(patch))))
+        .collect()
+}
+
+fn awakening(proposal: &Proposal<'_>, tried: &Tried) -> Option<Fix> {
+    let RuleRef { policy, .. } = &tried.rule;
+    let (at, spec) = (proposal.view.at, &proposal.view.policies.get(policy)?.spec);
+    let mut operations = Vec::new();
+    let mut what = Vec::new();
+    if tried.enforcement == Enforcement::Audit {
+        operations.push(replace("/spec/enforcement", "Enforce"));
+        what.push("take it out of Audit".to_string());
+    }
+    match tried.time {
+        Time::InForce => {}
+        Time::Pending => {
+            operations.push(replace("/spec/notBefore", at.to_string()));
+            what.push(format!("wait until {}, or let it begin now", spec.not_before.as_ref()?.0));
+        }
+        Time::Expired => {
+            let end = at.checked_add(EXTENSION).ok()?;
+            operations.push(replace("/spec/notAfter", end.to_string()));
+            what.push(format!("extend it, for instance until {end}: it expired at {}", spec.not_after.as_ref()?.0));
+        }
+    }
+    Some(patch(policy, operations, format!("policy {policy} grants it: {}", what.join(", and "))))
+}
+
+fn new_policy(proposal: &Proposal<'_>, missing: &[&ExplainedMapping]) -> Option<Fix> {
+    let policy = proposal::exact(proposal, missing);
+    let what = "grant exactly this, by a policy of its own".into();
+    let how = Some(How::Apply(proposal::manifest(&policy)));
+    proposal.is_solved_with(&policy).then_some(Fix { by: By::PlatformTeam, what, how })
+}
+
+fn patch(policy: &PolicyName, operations: Vec<Operation>, what: String) -> Fix {
+    let patch = Patch { policy: policy.to_string(), operations };
+    Fix { by: By::PlatformTeam, what, how: Some(How::Patch(patch)) }
+}
+
+fn replace(path: &str, value: impl Into<serde_json::Value>) -> Operation {
+    Operation { op: Op::Replace, path: path.into(), value: value.into() }
+}

@@ -1,0 +1,113 @@
+//! What is known of Secrets that are looked at one by one instead of being watched.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{namespace, object, policy, request, with};
+use crate::{
+    api::{SecretsDistribution, names},
+    core::{
+        index::{self, Delegation, SecretState, Stored, World},
+        name::{NamespaceName, SecretName, Target},
+        observed::Observed,
+        request::Request,
+    },
+};
+
+fn here() -> NamespaceName {
+    namespace("team-a")
+}
+
+fn at(name: &str) -> Target {
+    Target { namespace: here(), name: SecretName::parse(name).unwrap() }
+}
+
+/// The request `team-a/db`, and whether its namespace has delegated.
+fn world(delegation: Delegation) -> World {
+    let mut world = index::complete(namespace("operator"), [policy(json!({}))], [], [request(json!({}))]);
+    world.set_delegation(&here(), delegation);
+    world
+}
+
+/// A Secret that was written for that request.
+fn ours(name: &str, version: &str) -> Observed {
+    let record = json!({ names::REQUEST: "team-a/db", names::TARGET: format!("team-a/{name}") });
+    let labels = json!({ names::OWNER_UID: "uid-db" });
+    parse(json!({ "uid": name, "resourceVersion": version, "labels": labels, "annotations": record }))
+}
+
+fn parse(meta: Value) -> Observed {
+    Observed::parse(serde_json::from_value(meta).unwrap())
+}
+
+fn places(world: &World) -> Vec<String> {
+    world.places_in(&here()).iter().map(|target| target.name.to_string()).collect()
+}
+
+#[test]
+fn a_look_wakes_the_request_if_it_finds_something_new_and_only_then() {
+    let mut world = world(Delegation::Granted);
+    let key = request(json!({})).key;
+    assert!(world.looked_at(&at("db"), None).is_empty(), "nothing, as before");
+    assert!(world.looked_at(&at("db"), Some(ours("db", "1"))).contains(&key));
+    assert!(world.looked_at(&at("db"), Some(ours("db", "1"))).is_empty(), "the same");
+    assert!(world.looked_at(&at("db"), Some(ours("db", "2"))).contains(&key), "edited");
+    assert!(world.looked_at(&at("db"), Some(ours("db", "1"))).is_empty(), "an answer that came late");
+    assert!(world.looked_at(&at("db"), None).contains(&key), "deleted");
+    assert!(world.looked_at(&at("db"), None).is_empty());
+}
+
+#[test]
+fn a_secret_without_our_label_is_as_good_as_none() {
+    let mut world = world(Delegation::Granted);
+    let foreign = || Some(parse(json!({ "uid": "x", "resourceVersion": "7" })));
+    assert!(world.looked_at(&at("db"), foreign()).is_empty());
+    assert_eq!(world.secrets.state(&at("db")), SecretState::Absent);
+    world.looked_at(&at("db"), Some(ours("db", "1")));
+    assert!(!world.looked_at(&at("db"), foreign()).is_empty(), "the label was taken off");
+    assert_eq!(world.secrets.state(&at("db")), SecretState::Absent);
+}
+
+#[test]
+fn places_are_what_is_claimed_what_is_known_and_what_a_status_names() {
+    let mut world = world(Delegation::Unknown);
+    assert_eq!(places(&world), ["db"]);
+    world.expect_secrets([at("db"), at("before")]);
+    assert_eq!(places(&world), ["before", "db"]);
+    world.looked_at(&at("before"), Some(ours("before", "1")));
+    world.set_delegation(&here(), Delegation::Granted);
+    assert_eq!(places(&world), ["before", "db"], "it was found");
+    world.looked_at(&at("before"), None);
+    assert_eq!(places(&world), ["db"], "what was looked for is done with");
+    world.expect_secrets([at("before")]);
+    assert_eq!(places(&world), ["db"], "where everything is known, a status tells nothing");
+}
+
+#[test]
+fn what_was_known_when_a_delegation_went_is_looked_for_when_it_returns() {
+    let mut world = world(Delegation::Granted);
+    world.looked_at(&at("db"), Some(ours("db", "1")));
+    let renamed: SecretsDistribution = object(json!({ "name": "after" }));
+    let key = request(json!({})).key;
+    world.apply_request(key.clone(), Stored::Valid(Arc::new(Request::parse(&renamed).unwrap())));
+    for delegation in [Delegation::Refused, Delegation::Refused, Delegation::Unknown] {
+        world.set_delegation(&here(), delegation);
+        assert_eq!(places(&world), ["after", "db"]);
+    }
+    assert!(world.looked_at(&at("db"), Some(ours("db", "1"))).contains(&key), "its request prunes it");
+    world.delete_namespace(&here());
+    assert_eq!(places(&world), ["after"], "the namespace is another one now");
+}
+
+#[test]
+fn another_requests_secret_is_known_by_its_record_wherever_a_status_sent_us() {
+    let mut world = world(Delegation::Unknown);
+    let of_another = with(
+        json!({ "uid": "x", "resourceVersion": "1", "labels": { names::OWNER_UID: "uid-other" } }),
+        json!({ "annotations": { names::REQUEST: "team-b/other", names::TARGET: "team-a/told" } }),
+    );
+    world.expect_secrets([at("told")]);
+    let touched = world.looked_at(&at("told"), Some(parse(of_another)));
+    assert_eq!(touched.into_iter().map(|key| key.to_string()).collect::<Vec<_>>(), ["team-b/other"]);
+}
