@@ -29,7 +29,10 @@ pub fn policies(paths: &[PathBuf]) -> Result<Vec<DistributionPolicy>, Error> {
     let mut names: Vec<_> = policies.iter().filter_map(|policy| policy.metadata.name.as_deref()).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::Usage(format!("--policies: two policies have the name {}", pair[0]))),
+        Some(pair) => {
+            let problem = format!("two policies have the name {}; which one shall count?", pair[0]);
+            Err(Error::Usage(problem))
+        }
         None => Ok(policies),
     }
 }

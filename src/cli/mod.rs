@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing is decided here. Each answer is made of what the pure core says, by the same
 //! functions as in the operator, so that the two cannot disagree. No Secret's content is read.
 
+pub mod bootstrap;
 pub mod can_i;
 pub mod cluster;
 mod completion;
@@ -12,7 +13,9 @@ pub mod explain;
 pub mod fetch;
 pub mod files;
 pub mod output;
+pub mod plan;
 pub mod progress;
+pub mod secrets;
 pub mod tables;
 mod test;
 pub mod view;
@@ -24,11 +27,13 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::{
+    bootstrap::Bootstrap,
     can_i::CanI,
     completion::Completion,
     delegate::{Delegate, Undelegate},
     error::Error,
     explain::Explain,
+    plan::Plan,
     test::Test,
     who_gets::WhoGets,
 };
@@ -87,6 +92,10 @@ pub enum Question {
     Undelegate(Undelegate),
     /// Checks whether policies decide as the tables beside them say, without a cluster.
     Test(Test),
+    /// Shows what other policies would change: grants, refusals, Secrets that would be revoked, limits.
+    Plan(Box<Plan>),
+    /// Writes the policies that grant exactly what the requests ask for, in Audit, for review.
+    Bootstrap(Box<Bootstrap>),
     /// Prints a script that completes commands and options in a shell.
     Completion(Completion),
 }
@@ -132,6 +141,8 @@ impl Question {
             Self::Delegate(delegate) => delegate.answer().await,
             Self::Undelegate(undelegate) => undelegate.answer().await,
             Self::Test(test) => test.run(),
+            Self::Plan(plan) => plan.answer().await,
+            Self::Bootstrap(bootstrap) => bootstrap.answer().await,
             Self::Completion(completion) => completion.print(),
         }
     }

@@ -16,12 +16,13 @@ use super::{
     progress::Progress,
 };
 use crate::{
-    api::{DistributionPolicy, SecretsDistributionStatus},
+    api::{DistributionPolicy, SecretsDistribution, SecretsDistributionStatus},
     core::{
-        index::{Gate, World},
+        index::{Gate, Stored, World},
         name::{NamespaceName, PolicyName, RequestKey},
         object,
         policy::{Namespace, Policy},
+        request::Request,
     },
     rbac::OPERATOR,
 };
@@ -50,6 +51,10 @@ pub struct FileArgs {
     /// that is not in it is known by its name only: no selector matches it.
     #[arg(long, value_name = "FILE", requires = "policies")]
     pub namespaces: Option<PathBuf>,
+
+    /// The requests: what `kubectl get sd -A -o yaml` prints. By default there are none.
+    #[arg(long, value_name = "FILE", requires = "policies")]
+    pub requests: Option<PathBuf>,
 
     /// The instant to decide for, such as 2026-01-15T12:00:00Z. By default now.
     #[arg(long, value_name = "TIME")]
@@ -128,12 +133,15 @@ impl View {
         }
     }
 
-    /// What the files say. There are no requests.
+    /// What the files say.
     pub fn of_files(args: &FileArgs) -> Result<Self, Error> {
         let namespaces = args.namespaces.as_deref().map(files::namespaces).transpose()?.unwrap_or_default();
-        let mut view = Self::empty(args, namespaces)?;
+        let mut view = Self::of_namespaces(args.operator_namespace()?, args.at(), namespaces);
         for policy in files::policies(&args.policies)? {
             view.take_policy(policy);
+        }
+        for request in args.requests.as_deref().map(files::requests).transpose()?.into_iter().flatten() {
+            view.take_request(request)?;
         }
         Ok(view)
     }
@@ -151,7 +159,7 @@ impl View {
         };
         let (policies, namespaces, requests) =
             progress.during("reading policies, namespaces and requests", lists).await?;
-        let mut view = Self::empty(args, namespaces)?;
+        let mut view = Self::of_namespaces(args.operator_namespace()?, args.at(), namespaces);
         policies.iter().for_each(|policy| view.take_policy_object(policy));
         requests.iter().for_each(|request| view.take_request_object(request));
         Ok(view)
@@ -168,8 +176,7 @@ impl View {
     }
 
     /// A world of namespaces; nothing else will be waited for.
-    fn empty(args: &FileArgs, namespaces: Vec<Namespace>) -> Result<Self, Error> {
-        let operator_namespace = args.operator_namespace()?;
+    pub fn of_namespaces(operator_namespace: NamespaceName, at: Timestamp, namespaces: Vec<Namespace>) -> Self {
         let mut world = World::new(operator_namespace.clone());
         for namespace in namespaces {
             world.apply_namespace(namespace);
@@ -177,10 +184,11 @@ impl View {
         for gate in Gate::ALL {
             world.open(gate);
         }
-        Ok(Self { world, operator_namespace, at: args.at(), policies: BTreeMap::new(), statuses: HashMap::new() })
+        Self { world, operator_namespace, at, policies: BTreeMap::new(), statuses: HashMap::new() }
     }
 
-    fn take_policy(&mut self, policy: DistributionPolicy) {
+    /// Takes in a policy.
+    pub fn take_policy(&mut self, policy: DistributionPolicy) {
         let name = PolicyName::admitted(&policy.name_any());
         self.world.apply_policy(name.clone(), Policy::parse(&policy).map(Arc::new));
         self.policies.insert(name, policy);
@@ -193,7 +201,18 @@ impl View {
         }
     }
 
-    fn take_request_object(&mut self, object: &DynamicObject) {
+    /// Takes in a request as it is written.
+    pub fn take_request(&mut self, request: SecretsDistribution) -> Result<(), Error> {
+        let parsed = Request::parse(&request)?;
+        let (key, generation) = (parsed.key.clone(), request.metadata.generation);
+        let told = request.status.unwrap_or_default();
+        self.statuses.insert(key.clone(), Status { generation, told, trace_id: None });
+        self.world.apply_request(key, Stored::Valid(Arc::new(parsed)));
+        Ok(())
+    }
+
+    /// Takes in a request as it is in a cluster.
+    pub fn take_request_object(&mut self, object: &DynamicObject) {
         if let Some((key, stored)) = object::request(object) {
             self.statuses.insert(key.clone(), Status::of(object));
             self.world.apply_request(key, stored);

@@ -2,24 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, api::ListParams};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     api::{DecisionResult, TargetState, TargetStatus, names},
     cli::{
-        cluster::Cluster,
-        error::{Error, Right},
-        fetch,
-        progress::Progress,
+        secrets::Found,
         view::{Status, View},
     },
     core::{
         index::Stored,
-        name::{NamespaceName, SecretName, SourceName, Target},
-        observed::Observed,
+        name::{NamespaceName, SecretName, SourceName},
         request::Request,
     },
 };
@@ -47,34 +41,6 @@ pub struct Holder {
     /// What the status says of it; absent if it does not mention it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<TargetState>,
-}
-
-/// A Secret as it was listed.
-#[derive(Clone, Debug)]
-pub struct Found {
-    target: Target,
-    observed: Observed,
-    created: Option<String>,
-}
-
-/// The Secrets that carry the operator's label, by their metadata. None, if the caller may not list them.
-pub async fn secrets(cluster: &Cluster) -> Result<Option<Vec<Found>>, Error> {
-    let (api, progress) = (Api::<Secret>::all(cluster.client.clone()), Progress::default());
-    let list = async |params: ListParams| api.list_metadata(&params.labels(names::OWNER_UID)).await;
-    let right = Right::to_list_core("secrets", None);
-    let listed = progress.during("reading the metadata of Secrets", fetch::pages(&right, &progress, list)).await;
-    let listed = match listed {
-        Err(Error::Forbidden(_)) => return Ok(None),
-        listed => listed?,
-    };
-    let found = listed.into_iter().filter_map(|secret| {
-        let meta = secret.metadata;
-        let namespace = NamespaceName::parse(meta.namespace.as_deref()?).ok()?;
-        let target = Target { namespace, name: SecretName::parse(meta.name.as_deref()?).ok()? };
-        let created = meta.creation_timestamp.as_ref().map(|time| time.0.to_string());
-        Some(Found { target, observed: Observed::parse(meta), created })
-    });
-    Ok(Some(found.collect()))
 }
 
 /// The Secrets that hold the source, by namespace and name.

@@ -12,6 +12,7 @@ use self::{holders::Holder, receivers::Receiver};
 use super::{
     error::Error,
     output::{self, ColorArgs, Format, style, table::Table},
+    secrets::{self, Found},
     view::{View, ViewArgs},
     written::or_any,
 };
@@ -87,7 +88,7 @@ impl WhoGets {
             false => {
                 let cluster = self.view.cluster.connect().await?;
                 let view = View::of_cluster(&cluster, &self.view.files).await?;
-                (view, holders::secrets(&cluster).await?)
+                (view, secrets::listed(&cluster).await?)
             }
         };
         let asked = !self.view.files.are_given();
@@ -102,7 +103,7 @@ impl WhoGets {
 
 impl Answer {
     /// What is known about a source.
-    pub fn of(view: &View, source: SourceName, secrets: Option<&[holders::Found]>) -> Self {
+    pub fn of(view: &View, source: SourceName, secrets: Option<&[Found]>) -> Self {
         let may_receive = receivers::of(view, &source);
         let holders = holders::of(view, &source, secrets);
         let now = may_receive.iter().filter(|receiver| receiver.rule.is_in_force());
