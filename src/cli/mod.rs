@@ -18,6 +18,7 @@ pub mod progress;
 pub mod secrets;
 pub mod tables;
 mod test;
+mod validate;
 pub mod view;
 pub mod who_gets;
 pub mod written;
@@ -35,6 +36,7 @@ use self::{
     explain::Explain,
     plan::Plan,
     test::Test,
+    validate::Validate,
     who_gets::WhoGets,
 };
 use crate::settings;
@@ -92,6 +94,8 @@ pub enum Question {
     Undelegate(Undelegate),
     /// Checks whether policies decide as the tables beside them say, without a cluster.
     Test(Test),
+    /// Finds what is wrong with policies and requests, or can hardly be meant, without a cluster.
+    Validate(Validate),
     /// Shows what other policies would change: grants, refusals, Secrets that would be revoked, limits.
     Plan(Box<Plan>),
     /// Writes the policies that grant exactly what the requests ask for, in Audit, for review.
@@ -141,6 +145,7 @@ impl Question {
             Self::Delegate(delegate) => delegate.answer().await,
             Self::Undelegate(undelegate) => undelegate.answer().await,
             Self::Test(test) => test.run(),
+            Self::Validate(validate) => validate.run(),
             Self::Plan(plan) => plan.answer().await,
             Self::Bootstrap(bootstrap) => bootstrap.answer().await,
             Self::Completion(completion) => completion.print(),

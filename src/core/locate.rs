@@ -149,7 +149,7 @@ h: {i: true,
     #[test]
     fn what_is_not_there_is_where_it_would_be() {
         let lines = Lines::of(TEXT);
-        assert_eq!(lines.line(0, "b[1].f.missing[3]"), Some(6));
+        assert_eq!(lines.line(0, "b[1].f.missing[3]"), Some(5));
         assert_eq!(lines.line(0, "b[7].f"), Some(2));
         assert_eq!(lines.line(2, "a"), None);
         assert_eq!(Lines::of("a: [").line(0, "a"), None);

@@ -17,20 +17,54 @@ use crate::api::{DistributionPolicy, SecretsDistribution, names};
 
 /// The policies of a text, as they are written; each can be compiled.
 pub fn policies(yaml: &str) -> Result<Vec<DistributionPolicy>, InvalidField> {
-    let policies = documents(yaml, "policy")?.into_iter().map(object::<DistributionPolicy>);
+    let policies = documents(yaml, "policy")?.into_iter().map(|document| object::<DistributionPolicy>(document.value));
     policies.map(|policy| policy.and_then(|policy| Policy::parse(&policy).map(|_| policy))).collect()
 }
 
 /// The requests of a text, as they are written.
 pub fn requests(yaml: &str) -> Result<Vec<SecretsDistribution>, InvalidField> {
-    documents(yaml, "request")?.into_iter().map(object::<SecretsDistribution>).collect()
+    documents(yaml, "request")?.into_iter().map(|document| object::<SecretsDistribution>(document.value)).collect()
+}
+
+/// An object as it is written, and where.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Which document of the text it is in.
+    pub index: usize,
+    /// Path in that document: `items[2]` in a list, else empty.
+    pub within: String,
+    /// The object.
+    pub value: Value,
+}
+
+/// An object of either kind.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// A policy.
+    Policy(Box<DistributionPolicy>),
+    /// A request.
+    Request(Box<SecretsDistribution>),
+}
+
+/// The objects of a text, of whatever kind.
+pub fn objects(yaml: &str) -> Result<Vec<Document>, InvalidField> {
+    documents(yaml, "file")
+}
+
+/// The policy or the request that is written there. That it can be compiled is not checked.
+pub fn object_of(value: Value) -> Result<Object, InvalidField> {
+    let is = |kind: &str| value.get("kind").and_then(Value::as_str) == Some(kind);
+    match is(&SecretsDistribution::kind(&())) {
+        true => object(value).map(|request| Object::Request(Box::new(request))),
+        false => object(value).map(|policy| Object::Policy(Box::new(policy))),
+    }
 }
 
 /// The namespaces of a text: Namespace objects, or rows of a name and labels as in a table of decisions.
 pub fn namespaces(yaml: &str) -> Result<Vec<Namespace>, InvalidField> {
     let mut rows = Vec::new();
     for document in documents(yaml, "namespaces")? {
-        match document {
+        match document.value {
             Value::Array(items) => rows.extend(items),
             Value::Object(mut fields) if fields.len() == 1 && fields.contains_key("namespaces") => {
                 rows.extend(fields.remove("namespaces").into_iter().flat_map(elements));
@@ -71,15 +105,17 @@ fn namespace(value: Value, field: &str) -> Result<Namespace, InvalidField> {
 }
 
 /// The documents of a text; of a list its items.
-fn documents(yaml: &str, what: &str) -> Result<Vec<Value>, InvalidField> {
+fn documents(yaml: &str, what: &str) -> Result<Vec<Document>, InvalidField> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).map_err(|error| InvalidField::new(what, error))?;
-    let items = |document: Value| match document {
+    let items = |(index, document): (usize, Value)| match document {
         Value::Object(mut fields) if is_list(fields.get("kind")) => {
-            fields.remove("items").map(elements).unwrap_or_default()
+            let items = fields.remove("items").map(elements).unwrap_or_default().into_iter().enumerate();
+            items.map(|(i, value)| Document { index, within: format!("items[{i}]"), value }).collect()
         }
-        other => vec![other],
+        Value::Null => Vec::new(),
+        value => vec![Document { index, within: String::new(), value }],
     };
-    Ok(documents.into_iter().filter(|document| !document.is_null()).flat_map(items).collect())
+    Ok(documents.into_iter().enumerate().flat_map(items).collect())
 }
 
 fn is_list(kind: Option<&Value>) -> bool {
@@ -115,12 +151,16 @@ where
 
 /// Reads a value of which every field must be known.
 pub(super) fn strictly<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, InvalidField> {
-    let mut unknown = None;
-    let read = serde_ignored::deserialize(value, |path| {
+    let (mut unknown, mut track) = (None, serde_path_to_error::Track::new());
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    let read = serde_ignored::deserialize(tracked, |path| {
         unknown.get_or_insert(path.to_string());
     });
     match (read, unknown) {
-        (Err(error), _) => Err(InvalidField::new(what, error)),
+        (Err(error), _) => match track.path().to_string() {
+            path if path == "." => Err(InvalidField::new(what, error)),
+            path => Err(InvalidField::new(path, error)),
+        },
         (Ok(_), Some(field)) => Err(InvalidField::new(field, "there is no such field; see the README and the CRD")),
         (Ok(value), None) => Ok(value),
     }

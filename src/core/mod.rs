@@ -14,6 +14,7 @@ pub mod forecast;
 pub mod glob;
 pub mod index;
 pub mod invalid;
+pub mod lint;
 pub mod locate;
 pub mod manifest;
 pub mod metadata;

@@ -9,6 +9,7 @@ mod forecast;
 mod generate;
 mod history;
 mod laws;
+mod linted;
 mod model;
 mod reference;
 mod wakes;

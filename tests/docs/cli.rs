@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use clap::{Arg, Command, CommandFactory};
-use secrets_distributor::cli::Cli;
+use secrets_distributor::{api::findings::FindingCode, cli::Cli};
 
 use super::reference::{code, help, section};
 
@@ -43,9 +43,9 @@ fn page() -> String {
     let pages = questions.iter().map(|question| page_of(question));
     let about = "Options that several commands have.";
     let shared = shared.iter().map(|(heading, args)| table(heading, about, args));
-    let exit_codes = exit_codes(&command);
+    let ends = [findings(), exit_codes(&command)];
     let header = super::reference::HEADER;
-    format!("{header}{ABOUT}\n{}", pages.chain(shared).chain([exit_codes]).collect::<Vec<_>>().join("\n"))
+    format!("{header}{ABOUT}\n{}", pages.chain(shared).chain(ends).collect::<Vec<_>>().join("\n"))
 }
 
 fn options(command: &Command) -> impl Iterator<Item = &Arg> {
@@ -94,6 +94,14 @@ fn values(arg: &Arg) -> String {
         true => format!(": {}", values.join(", ")),
         false => String::new(),
     }
+}
+
+fn findings() -> String {
+    let rows = FindingCode::ALL
+        .iter()
+        .map(|finding| vec![code(finding.as_str()), finding.severity().as_str().into(), finding.description().into()]);
+    let about = "What `validate` finds. Errors make it fail, with `--strict` warnings, too.";
+    section("Findings", about, &["code", "severity", "what"], rows)
 }
 
 fn exit_codes(command: &Command) -> String {

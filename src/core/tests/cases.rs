@@ -92,7 +92,7 @@ fn what_is_no_table_is_refused_with_its_place() {
         ("name: bad", "name: good", "same namespace and name"),
         ("{from: b, to: l}", "{from: ../b, to: l}", "requests[2].spec.secrets[1].from: must be a source name"),
         ("{name: team-b}", "{name: Team_B}", "namespaces[1].name: must be a namespace name"),
-        ("at: \"2026-01-01T00:00:00Z\"", "at: noon", "table: "),
+        ("at: \"2026-01-01T00:00:00Z\"", "at: noon", "at: "),
     ] {
         let error = Table::parse(&TABLE.replacen(from, to, 1)).unwrap_err().to_string();
         assert!(error.contains(told), "{to}: {error}");
@@ -110,7 +110,7 @@ fn a_policy_file_holds_policies_and_nothing_else() {
         ),
         ("sources: [a]", "sources: [a], source: [b]", "spec.rules.0.source: there is no such field"),
         ("sources: [a]", "sources: ['[a]']", "spec.rules[0].sources[0]: not a glob"),
-        ("sources: [a]", "sources: a", "policy: "),
+        ("sources: [a]", "sources: a", "spec.rules[0].sources: invalid type"),
     ] {
         let error = policies(&POLICY.replace(from, to)).unwrap_err().to_string();
         assert!(error.contains(told), "{to}: {error}");
