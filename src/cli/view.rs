@@ -131,7 +131,7 @@ impl View {
     /// What the files say. There are no requests.
     pub fn of_files(args: &FileArgs) -> Result<Self, Error> {
         let namespaces = args.namespaces.as_deref().map(files::namespaces).transpose()?.unwrap_or_default();
-        let mut view = Self::empty(args, namespaces)?;
+        let mut view = Self::of_namespaces(args.operator_namespace()?, args.at(), namespaces);
         for policy in files::policies(&args.policies)? {
             view.take_policy(policy);
         }
@@ -151,7 +151,7 @@ impl View {
         };
         let (policies, namespaces, requests) =
             progress.during("reading policies, namespaces and requests", lists).await?;
-        let mut view = Self::empty(args, namespaces)?;
+        let mut view = Self::of_namespaces(args.operator_namespace()?, args.at(), namespaces);
         policies.iter().for_each(|policy| view.take_policy_object(policy));
         requests.iter().for_each(|request| view.take_request_object(request));
         Ok(view)
@@ -168,8 +168,7 @@ impl View {
     }
 
     /// A world of namespaces; nothing else will be waited for.
-    fn empty(args: &FileArgs, namespaces: Vec<Namespace>) -> Result<Self, Error> {
-        let operator_namespace = args.operator_namespace()?;
+    pub fn of_namespaces(operator_namespace: NamespaceName, at: Timestamp, namespaces: Vec<Namespace>) -> Self {
         let mut world = World::new(operator_namespace.clone());
         for namespace in namespaces {
             world.apply_namespace(namespace);
@@ -177,10 +176,11 @@ impl View {
         for gate in Gate::ALL {
             world.open(gate);
         }
-        Ok(Self { world, operator_namespace, at: args.at(), policies: BTreeMap::new(), statuses: HashMap::new() })
+        Self { world, operator_namespace, at, policies: BTreeMap::new(), statuses: HashMap::new() }
     }
 
-    fn take_policy(&mut self, policy: DistributionPolicy) {
+    /// Takes in a policy.
+    pub fn take_policy(&mut self, policy: DistributionPolicy) {
         let name = PolicyName::admitted(&policy.name_any());
         self.world.apply_policy(name.clone(), Policy::parse(&policy).map(Arc::new));
         self.policies.insert(name, policy);

@@ -2,6 +2,7 @@
 //! of them objects as the API server has them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cli;
 mod coverage;
 mod explained;
 mod generate;

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, process::ExitCode, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use self::catalogue::Catalogue;
+pub use self::catalogue::Catalogue;
 use super::{
     error::Error,
     output::{self, ColorArgs, Format},

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     answer::{Answer, Basis, Destination, Done, MappingAnswer, Told},
-    fix::{By, Fix, How, Op, Patch},
+    fix::{By, Fix, How, Op, Operation, Patch},
 };
 use crate::{
     api::{Effect, Enforcement, TargetState, conditions::Reason},
@@ -180,21 +180,18 @@ fn how(fix: &Fix) -> Result<String, Error> {
             let manifest = indented(&output::yaml(policy)?);
             format!("  {}\n{manifest}  EOF\n", styled(COMMAND, "kubectl apply -f - << 'EOF'"))
         }
-        Some(How::Patch(patch)) => {
-            let lines: String = patch
-                .operations
-                .iter()
-                .map(|operation| {
-                    let path = field(&operation.path);
-                    match operation.op {
-                        Op::Add => format!("  # {path}: one entry more, {}\n", operation.value),
-                        Op::Replace => format!("  # {path}: {}\n", operation.value),
-                    }
-                })
-                .collect();
-            format!("{}  {}\n", lines, styled(COMMAND, command(patch)))
-        }
+        Some(How::Patches(patches)) => patches.iter().map(patched).collect(),
     })
+}
+
+/// The entries as they will stand there, and the command that puts them there.
+fn patched(patch: &Patch) -> String {
+    let line = |operation: &Operation| match operation.op {
+        Op::Add => format!("  # {}: one entry more, {}\n", field(&operation.path), operation.value),
+        Op::Replace => format!("  # {}: {}\n", field(&operation.path), operation.value),
+    };
+    let lines: String = patch.operations.iter().map(line).collect();
+    format!("{lines}  {}\n", styled(COMMAND, command(patch)))
 }
 
 /// The path of a field as people write it.

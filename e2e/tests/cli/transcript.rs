@@ -1,0 +1,107 @@
+//! Commands and what they print, compared with a file.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
+
+use anyhow::{Context, Result};
+use e2e::site::{Site, Tenant};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// What was typed and printed so far.
+pub struct Transcript<'a> {
+    site: &'a Site,
+    name: &'static str,
+    text: String,
+    kubeconfig: PathBuf,
+    /// A folder in the PATH with the plugin in it.
+    plugins: TempDir,
+}
+
+impl<'a> Transcript<'a> {
+    /// One that is kept in the file of that name.
+    pub fn new(site: &'a Site, name: &'static str) -> Result<Self> {
+        let plugins = TempDir::new()?;
+        let binary = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("secrets-distributor");
+        symlink(binary, plugins.path().join("kubectl-distribute"))?;
+        Ok(Self { site, name, text: String::new(), kubeconfig: site.cluster.kubeconfig().into(), plugins })
+    }
+
+    /// What the next commands are about.
+    pub fn say(&mut self, text: &str) {
+        let gap = if self.text.is_empty() { "" } else { "\n" };
+        self.text += &format!("{gap}# {}\n", text.replace('\n', "\n# "));
+    }
+
+    /// From here on with the token of that ServiceAccount, whose people have a role in the namespace.
+    pub async fn act_as(&mut self, tenant: &Tenant<'_>, name: &str, role: &str) -> Result<()> {
+        let namespace = &tenant.namespace;
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": namespace },
+        });
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": { "name": format!("{name}-{role}"), "namespace": namespace },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }],
+        });
+        tenant.site.cluster.apply_yaml(&account.to_string()).await?;
+        tenant.site.cluster.apply_yaml(&binding.to_string()).await?;
+        self.kubeconfig = self.site.cluster.service_account_kubeconfig(namespace, name).await?;
+        Ok(())
+    }
+
+    /// Runs a command as it is typed, in the repository's folder, and keeps what it prints and how it ends.
+    pub async fn run(&mut self, command: &str) -> Result<()> {
+        let output = self.execute(command).await?;
+        let mut shown = String::from_utf8(output.stdout)?;
+        shown += &String::from_utf8(output.stderr)?;
+        self.text += &format!("$ {command}\n{}", timeless(&shown));
+        match output.status.code() {
+            Some(0) => {}
+            code => self.text += &format!("[exit code {}]\n", code.context("it was killed")?),
+        }
+        Ok(())
+    }
+
+    async fn execute(&self, command: &str) -> Result<Output> {
+        let kubectl = self.site.cluster.description().kubectl.parent().context("kubectl is in no folder")?;
+        let search = format!("{}:{}:{}", self.plugins.path().display(), kubectl.display(), std::env::var("PATH")?);
+        let mut shell = Command::new("bash");
+        shell.args(["-c", command]).current_dir(repository()).stdin(Stdio::null()).kill_on_drop(true);
+        shell.env("PATH", search).env("KUBECONFIG", &self.kubeconfig).env("KUBERC", "off").env_remove("NO_COLOR");
+        shell.env("KUBECACHEDIR", self.site.cluster.directory().join("kubectl-cache"));
+        Ok(shell.output().await?)
+    }
+
+    /// Compares with the file.
+    pub fn finish(self) {
+        let file = repository().join("e2e/tests/cli").join(format!("{}.txt", self.name));
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&file, &self.text).unwrap();
+        }
+        let kept = fs::read_to_string(&file).unwrap_or_default();
+        assert!(kept == self.text, "{} is another one now:\n{}", file.display(), self.text);
+    }
+}
+
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Times differ from run to run, and so does what is aligned to them.
+fn timeless(text: &str) -> String {
+    let is_time = |word: &str| word.len() >= 20 && word.starts_with("20") && word.as_bytes().get(10) == Some(&b'T');
+    let word = |word: &str| match is_time(word.trim_matches(['"', ',', '\'', ':', ';'])) {
+        true => word.replace(word.trim_matches(['"', ',', '\'', ':', ';']), "TIME"),
+        false => word.to_owned(),
+    };
+    let line = |line: &str| line.split(' ').map(word).collect::<Vec<_>>().join(" ");
+    text.lines().map(|text| format!("{}\n", line(text))).collect()
+}
