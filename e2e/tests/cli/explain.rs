@@ -39,9 +39,11 @@ async fn the_transcript_of_explain() -> Result<()> {
     told.say("The same for a program. docs/explain.schema.json describes it.");
     told.run("kubectl distribute explain payroll -n test-application-1 -o json").await?;
 
-    told.say("A Deny, of a policy for everybody, and a grant that is over.");
-    told.run(&format!("{APPLY} - << 'EOF'\n{NIGHT}EOF")).await?;
-    told.run(&format!("kubectl distribute explain -f - << 'EOF'\n{ADMIN}EOF")).await?;
+    told.say("A grant that is over, and one that lacks a source; then a Deny, which no grant overcomes.");
+    told.run(&format!("{APPLY} e2e/tests/cli/policies.yaml")).await?;
+    for name in ["admin", "notes", "master"] {
+        told.run(&format!("kubectl distribute explain {name} -f e2e/tests/cli/requests.yaml")).await?;
+    }
 
     told.say("An app team, with its own token: it may read its requests, and no policy.");
     told.act_as(&tenant, "ada", "edit").await?;
@@ -56,35 +58,6 @@ async fn the_transcript_of_explain() -> Result<()> {
     told.finish();
     Ok(())
 }
-
-const NIGHT: &str = "\
-apiVersion: xlscsde.nhs.uk/v1
-kind: DistributionPolicy
-metadata: {name: last-night}
-spec:
-  namespaces: {names: [test-application-1]}
-  rules:
-  - {effect: Allow, sources: [break-glass/admin]}
-  notAfter: \"2026-01-16T04:00:00Z\"
----
-apiVersion: xlscsde.nhs.uk/v1
-kind: DistributionPolicy
-metadata: {name: no-master-keys}
-spec:
-  namespaces: {names: [\"test-application-*\"]}
-  rules:
-  - {effect: Deny, sources: [\"*/master-*\"]}
-";
-
-const ADMIN: &str = "\
-apiVersion: xlscsde.nhs.uk/v1
-kind: SecretsDistribution
-metadata: {name: admin, namespace: test-application-1}
-spec:
-  secrets:
-  - {from: break-glass/admin, to: password}
-  - {from: vault/master-key, to: key}
-";
 
 /// A certificate and its key, in PEM.
 fn rcgen_pair() -> (String, String) {

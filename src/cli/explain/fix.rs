@@ -103,10 +103,13 @@ pub fn of_refusal(view: &View, request: &Arc<Request>, refusal: &Explanation) ->
         let what = format!("choose another spec.type: {} is reserved, no policy can grant it", request.secret_type);
         return vec![Fix { by: By::AppTeam, what, how: None }];
     }
-    let mut fixes = denials(refusal);
-    fixes.extend(refusal.quota_full.map(|_| quota(view, request, refusal)));
-    fixes.extend(grants(&Proposal { view, request, refusal }));
-    fixes
+    let denials = denials(refusal);
+    match refusal.quota_full {
+        Some(_) => vec![quota(view, request, refusal)],
+        // Before what somebody denied is granted by somebody else, they should speak with each other.
+        None if !denials.is_empty() => denials,
+        None => grants(&Proposal { view, request, refusal }),
+    }
 }
 
 /// The command that delegates, as the operator tells it: it knows its own ServiceAccount.
@@ -122,7 +125,10 @@ fn denials(refusal: &Explanation) -> Vec<Fix> {
     let denying = refusal.mappings.iter().flat_map(|mapping| &mapping.rules).filter(|tried| tried.denies());
     let rules: BTreeSet<_> = denying.map(|tried| (tried.rule.policy.clone(), tried.rule.rule)).collect();
     let advice = |(policy, rule)| {
-        let what = format!("narrow or delete spec.rules[{rule}] of policy {policy}: a Deny wins over every Allow");
+        let what = format!(
+            "narrow spec.rules[{rule}] of policy {policy}, if that is right: a Deny wins over every Allow; else the \
+             request must do without what it denies"
+        );
         Fix { by: By::PlatformTeam, what, how: None }
     };
     rules.into_iter().map(advice).collect()
@@ -153,10 +159,11 @@ fn grants(proposal: &Proposal<'_>) -> Vec<Fix> {
     }
     let widened = proposal::widened(proposal, &missing).filter(|patches| proposal.is_solved_by(patches));
     let only_here = |patch: &Patch| proposal.is_only_here(&patch.policy);
-    if let Some(patches) = widened.as_ref().filter(|patches| patches.iter().all(only_here)) {
-        return vec![widening(proposal, patches)];
-    }
     let mut fixes = awakened(proposal, &missing);
+    if let Some(patches) = widened.as_ref().filter(|patches| patches.iter().all(only_here)) {
+        fixes.push(widening(proposal, patches));
+        return fixes;
+    }
     fixes.extend(new_policy(proposal, &missing));
     // For many namespaces only what is small: entries in several lists would grant each in combination with each.
     let is_small = |patches: &&Vec<Patch>| patches.iter().all(|patch| only_here(patch) || patch.operations.len() == 1);

@@ -142,17 +142,20 @@ fn done(done: &Done) -> Node {
 fn operator(told: &Told) -> String {
     let age = if told.current { "" } else { ", of an older generation: it has not seen the last change yet" };
     let mut lines = Vec::new();
-    for condition in &told.conditions {
+    for (i, condition) in told.conditions.iter().enumerate() {
         let style = if condition.status == "True" { GOOD } else { BAD };
         let verdict = styled(style, format!("{}={}", condition.type_, condition.status));
-        lines.push(Node::leaf(format!("{verdict} {}: {}", condition.reason, condition.message)));
+        // Ready says what another has said.
+        let is_told = told.conditions[..i].iter().any(|other| other.message == condition.message);
+        let message = if is_told { String::new() } else { format!(": {}", condition.message) };
+        lines.push(Node::leaf(format!("{verdict} {}{message}", condition.reason)));
     }
     let mut times = Vec::new();
     times.extend(told.last_sync_time.as_ref().map(|time| format!("last wrote a Secret at {time}")));
     times.extend(told.retry_at.as_ref().map(|time| format!("acts again at {time}")));
     times.extend(told.trace_id.as_ref().map(|id| format!("trace {id}")));
     lines.extend(times.into_iter().map(Node::leaf));
-    format!("\n{}", Node::new(format!("the operator says{age}"), lines).text())
+    format!("\n{}", Node::new(format!("The operator says{age}"), lines).text())
 }
 
 fn fixes(destination: &Destination) -> Result<String, Error> {
