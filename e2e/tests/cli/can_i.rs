@@ -1,16 +1,13 @@
 //! May my namespace have this?
 
 use anyhow::Result;
-use e2e::site::Site;
 use serde_json::json;
 
-use super::transcript::{Transcript, repository};
+use super::transcript::{Transcript, site};
 
 #[tokio::test]
 async fn the_transcript_of_can_i() -> Result<()> {
-    let site = Site::shared().await?;
-    site.cluster.apply_path(&repository().join("policies/team-database.yaml")).await?;
-    site.cluster.apply_path(&repository().join("policies/production-deny.yaml")).await?;
+    let site = site().await?;
     let tenant = site.named_tenant("payments-test", json!({})).await?;
     let mut told = Transcript::new(site, "can-i")?;
 

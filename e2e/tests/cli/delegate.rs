@@ -1,14 +1,13 @@
 //! Letting the operator in, and out again.
 
 use anyhow::Result;
-use e2e::site::Site;
 use serde_json::json;
 
-use super::transcript::Transcript;
+use super::transcript::{Transcript, site};
 
 #[tokio::test]
 async fn the_transcript_of_delegate() -> Result<()> {
-    let site = Site::shared().await?;
+    let site = site().await?;
     let tenant = site.named_tenant("orders", json!({})).await?;
     let mut told = Transcript::new(site, "delegate")?;
 

@@ -1,17 +1,15 @@
 //! Why was this denied?
 
 use anyhow::Result;
-use e2e::site::Site;
 use serde_json::json;
 
-use super::transcript::Transcript;
+use super::transcript::{Transcript, site};
 
 const APPLY: &str = "kubectl apply -f";
 
 #[tokio::test]
 async fn the_transcript_of_explain() -> Result<()> {
-    let site = Site::shared().await?;
-    site.cluster.apply_path(&super::transcript::repository().join("policies/wildcard-tls.yaml")).await?;
+    let site = site().await?;
     let tenant = site.named_tenant("test-application-1", json!({})).await?;
     site.named_tenant("test-application-2", json!({})).await?;
     let pair = rcgen_pair();

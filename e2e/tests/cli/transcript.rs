@@ -12,7 +12,22 @@ use e2e::site::{Site, Tenant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{process::Command, sync::OnceCell};
+
+/// The one site of all transcripts, with the sample policies that some of them are about: each shows what speaks about
+/// its namespaces, whichever runs first.
+pub async fn site() -> Result<&'static Site> {
+    static PREPARED: OnceCell<()> = OnceCell::const_new();
+    let site = Site::shared().await?;
+    let prepare = async || {
+        for sample in ["wildcard-tls", "team-database", "production-deny"] {
+            site.cluster.apply_path(&repository().join(format!("policies/{sample}.yaml"))).await?;
+        }
+        anyhow::Ok(())
+    };
+    PREPARED.get_or_try_init(prepare).await?;
+    Ok(site)
+}
 
 /// What was typed and printed so far.
 pub struct Transcript<'a> {
@@ -102,9 +117,9 @@ fn timeless(text: &str) -> String {
     let mut timeless = text.to_owned();
     for at in 0..text.len() {
         let Some(found) = text.get(at..at + TIME.len()).filter(|found| found.ends_with('Z')) else { continue };
-        let is_of_today =
-            |time: Timestamp| time.duration_since(Timestamp::now()).abs() < SignedDuration::from_hours(24);
-        if found.parse().is_ok_and(is_of_today) {
+        // Also what lies ahead a little, as a proposed end.
+        let is_of_now = |time: Timestamp| time.duration_since(Timestamp::now()).abs() < SignedDuration::from_hours(240);
+        if found.parse().is_ok_and(is_of_now) {
             timeless = timeless.replace(found, TIME);
         }
     }

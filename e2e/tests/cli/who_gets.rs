@@ -1,16 +1,15 @@
 //! Who holds source X?
 
 use anyhow::Result;
-use e2e::site::Site;
 use serde_json::json;
 
-use super::transcript::Transcript;
+use super::transcript::{Transcript, site};
 
 const SOURCE: &str = "shared/api-token";
 
 #[tokio::test]
 async fn the_transcript_of_who_gets() -> Result<()> {
-    let site = Site::shared().await?;
+    let site = site().await?;
     site.sources.set(&[(SOURCE, b"t")])?;
     let one = site.named_tenant("shop-one", json!({ "example.com/shop": "yes" })).await?;
     let two = site.named_tenant("shop-two", json!({ "example.com/shop": "yes" })).await?;
