@@ -106,9 +106,8 @@ impl Right {
             ("distributionpolicies", _) => {
                 "Whoever has ClusterRole secrets-distributor-policy-viewer may; the platform team gives it. "
             }
-            ("secretsdistributions" | "rolebindings", true) => {
-                "Whoever is view (to read) or admin (to delegate) of the namespace may. "
-            }
+            ("secretsdistributions", true) => "Whoever is view of the namespace may. ",
+            ("rolebindings", true) => "Whoever is admin of the namespace may. ",
             _ => "The platform team may. ",
         }
     }

@@ -150,15 +150,15 @@ impl View {
     /// answer could be trusted without it.
     pub async fn of_cluster(cluster: &Cluster, args: &FileArgs) -> Result<Self, Error> {
         let (client, progress) = (&cluster.client, Progress::default());
-        let lists = async {
-            tokio::try_join!(
-                fetch::policies(client, &progress),
-                fetch::namespaces(client, &progress),
-                fetch::requests(client, None, &progress),
-            )
-        };
+        let lists = futures::future::join3(
+            fetch::policies(client, &progress),
+            fetch::namespaces(client, &progress),
+            fetch::requests(client, None, &progress),
+        );
         let (policies, namespaces, requests) =
-            progress.during("reading policies, namespaces and requests", lists).await?;
+            progress.during("reading policies, namespaces and requests", lists).await;
+        // Of several rights that are missing always the same is told.
+        let (policies, namespaces, requests) = (policies?, namespaces?, requests?);
         let mut view = Self::of_namespaces(args.operator_namespace()?, args.at(), namespaces);
         policies.iter().for_each(|policy| view.take_policy_object(policy));
         requests.iter().for_each(|request| view.take_request_object(request));

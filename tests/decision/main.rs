@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bootstrapped;
+mod cli;
 mod coverage;
 mod explained;
 mod forecast;

@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, fs};
 
 use clap::{Arg, Command, CommandFactory};
-use secrets_distributor::{api::findings::FindingCode, cli::Cli};
+use schemars::schema_for;
+use secrets_distributor::{
+    api::findings::FindingCode,
+    cli::{Cli, can_i, explain, plan, who_gets},
+};
 
 use super::reference::{code, help, section};
 
@@ -25,6 +29,25 @@ fn the_pages_are_those_of_the_commands() {
     }
     let current = fs::read_to_string(super::root().join(FILE)).is_ok_and(|found| found == text);
     assert!(current, "{FILE} is not what the code says; run: BLESS=1 cargo test --test docs");
+}
+
+#[test]
+fn the_schemas_are_those_of_the_answers() {
+    let schemas = [
+        ("explain", schema_for!(explain::Answer)),
+        ("can-i", schema_for!(can_i::Catalogue)),
+        ("plan", schema_for!(plan::Answer)),
+        ("who-gets", schema_for!(who_gets::Answer)),
+    ];
+    for (command, schema) in schemas {
+        let file = super::root().join(format!("docs/{command}.schema.json"));
+        let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&file, &text).unwrap();
+        }
+        let current = fs::read_to_string(&file).is_ok_and(|found| found == text);
+        assert!(current, "{} is not what the code says; run: BLESS=1 cargo test --test docs", file.display());
+    }
 }
 
 fn page() -> String {

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, process::ExitCode, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use self::catalogue::Catalogue;
+pub use self::catalogue::Catalogue;
 use super::{
     error::Error,
     output::{self, ColorArgs, Format},
@@ -31,7 +31,7 @@ const MOST_TRIES: usize = 1000;
 #[command(after_help = "\
 Answers yes or no on standard output, with exit code 0 or 1, and why on standard error. What is not given of --to,
 --type and --secret-name may be whatever a rule about the source allows: the answer is yes if some request would be
-granted.
+granted. Of --list -o json and -o yaml the fields are described by docs/can-i.schema.json.
 
 Examples:
   kubectl distribute can-i --from WildcardCertificate -n test-application-1

@@ -136,6 +136,7 @@ impl BindingArgs {
             bindings: Api::namespaced(cluster.client.clone(), namespace.as_str()),
             review: Review::new(cluster.client, &namespace, self),
             name: binding.name_any(),
+            access: self.secrets_access,
             namespace,
         };
         Ok((place, binding))
@@ -164,6 +165,7 @@ struct Place {
     review: Review,
     namespace: NamespaceName,
     name: String,
+    access: SecretsAccess,
 }
 
 impl Place {
@@ -176,7 +178,7 @@ impl Place {
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         let Some(mut found) = self.found().await? else {
             let created = self.bindings.create(&params, &wanted).await;
-            return created.map(|_| "created").map_err(|error| self.failure(error, "create"));
+            return created.map(|_| "created").map_err(|error| self.not_created(error, &wanted.role_ref.name));
         };
         if found.role_ref != wanted.role_ref {
             return Err(Error::Failed(format!(
@@ -221,6 +223,18 @@ impl Place {
 
     async fn found(&self) -> Result<Option<RoleBinding>, Error> {
         self.bindings.get_opt(&self.name).await.map_err(|error| self.failure(error, "get"))
+    }
+
+    /// RBAC looks into the role, to see whether the caller holds what it grants.
+    fn not_created(&self, error: kube::Error, role: &str) -> Error {
+        let missing = |status: &kube::core::Status| status.code == 404 && status.message.contains(role);
+        match error {
+            kube::Error::Api(status) if missing(&status) => Error::Failed(format!(
+                "the cluster has no ClusterRole {role}. The platform team makes it:\n  kubectl apply -f rbac/{}",
+                if self.access == SecretsAccess::WriteOnly { "write-only/" } else { "" }
+            )),
+            other => self.failure(other, "create"),
+        }
     }
 
     fn failure(&self, error: kube::Error, verb: &'static str) -> Error {

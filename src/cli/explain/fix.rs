@@ -20,6 +20,7 @@ use crate::{
     core::{
         explain::{ExplainedMapping, Explanation, RuleRef, Time, Tried},
         name::PolicyName,
+        policy::Policy,
         request::Request,
     },
 };
@@ -34,7 +35,7 @@ pub struct Fix {
     pub by: By,
     /// What it means.
     pub what: String,
-    /// How it is done, if it can be said; one of apply, patch and run.
+    /// How it is done, if it can be said; one of apply, patches and run.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub how: Option<How>,
 }
@@ -56,8 +57,8 @@ pub enum By {
 pub enum How {
     /// This policy is applied.
     Apply(serde_json::Value),
-    /// A policy is changed.
-    Patch(Patch),
+    /// Policies are changed, all of these.
+    Patches(Vec<Patch>),
     /// This command is run.
     Run(String),
 }
@@ -102,10 +103,13 @@ pub fn of_refusal(view: &View, request: &Arc<Request>, refusal: &Explanation) ->
         let what = format!("choose another spec.type: {} is reserved, no policy can grant it", request.secret_type);
         return vec![Fix { by: By::AppTeam, what, how: None }];
     }
-    let mut fixes = denials(refusal);
-    fixes.extend(refusal.quota_full.into_iter().flat_map(|_| quotas(view, request, refusal)));
-    fixes.extend(grants(&Proposal { view, request, refusal }));
-    fixes
+    let denials = denials(refusal);
+    match refusal.quota_full {
+        Some(_) => vec![quota(view, request, refusal)],
+        // Before what somebody denied is granted by somebody else, they should speak with each other.
+        None if !denials.is_empty() => denials,
+        None => grants(&Proposal { view, request, refusal }),
+    }
 }
 
 /// The command that delegates, as the operator tells it: it knows its own ServiceAccount.
@@ -121,14 +125,17 @@ fn denials(refusal: &Explanation) -> Vec<Fix> {
     let denying = refusal.mappings.iter().flat_map(|mapping| &mapping.rules).filter(|tried| tried.denies());
     let rules: BTreeSet<_> = denying.map(|tried| (tried.rule.policy.clone(), tried.rule.rule)).collect();
     let advice = |(policy, rule)| {
-        let what = format!("narrow or delete spec.rules[{rule}] of policy {policy}: a Deny wins over every Allow");
+        let what = format!(
+            "narrow spec.rules[{rule}] of policy {policy}, if that is right: a Deny wins over every Allow; else the \
+             request must do without what it denies"
+        );
         Fix { by: By::PlatformTeam, what, how: None }
     };
     rules.into_iter().map(advice).collect()
 }
 
 /// As many places as there are older requests, and one.
-fn quotas(view: &View, request: &Arc<Request>, refusal: &Explanation) -> Vec<Fix> {
+fn quota(view: &View, request: &Arc<Request>, refusal: &Explanation) -> Fix {
     let older = view.world.requests.claims_in(&refusal.namespace).take_while(|other| other.key != request.key);
     let holds = |other: &&Arc<Request>| view.world.explain(other, &refusal.namespace, view.at).is_granted();
     let needed = older.filter(holds).count() + 1;
@@ -137,13 +144,12 @@ fn quotas(view: &View, request: &Arc<Request>, refusal: &Explanation) -> Vec<Fix
         let too_few = policy.max_distributions.is_some_and(|most| (most as usize) < needed);
         too_few && policy.enforcement == Enforcement::Enforce && policy.is_in_time(view.at)
     });
-    let raise = |name: &PolicyName| {
-        let operation = replace("/spec/limits/distributions", needed);
-        let what =
-            format!("make room for {needed} distributions in namespace {}; or delete older ones", namespace.name);
-        patch(name, vec![operation], what)
+    let raised = |policy: &Arc<Policy>| Patch {
+        policy: policy.name.to_string(),
+        operations: vec![replace("/spec/limits/distributions", needed)],
     };
-    in_force.map(|policy| raise(&policy.name)).collect()
+    let what = format!("make room for {needed} distributions in namespace {}; or delete older ones", namespace.name);
+    Fix { by: By::PlatformTeam, what, how: Some(How::Patches(in_force.map(raised).collect())) }
 }
 
 fn grants(proposal: &Proposal<'_>) -> Vec<Fix> {
@@ -152,28 +158,30 @@ fn grants(proposal: &Proposal<'_>) -> Vec<Fix> {
         return Vec::new();
     }
     let widened = proposal::widened(proposal, &missing).filter(|patches| proposal.is_solved_by(patches));
-    let edits: Vec<_> = widened.iter().flatten().map(|patch| widening(proposal, patch)).collect();
     let only_here = |patch: &Patch| proposal.is_only_here(&patch.policy);
-    if widened.as_ref().is_some_and(|patches| patches.iter().all(only_here)) {
-        return edits;
-    }
     let mut fixes = awakened(proposal, &missing);
+    if let Some(patches) = widened.as_ref().filter(|patches| patches.iter().all(only_here)) {
+        fixes.push(widening(proposal, patches));
+        return fixes;
+    }
     fixes.extend(new_policy(proposal, &missing));
     // For many namespaces only what is small: entries in several lists would grant each in combination with each.
-    let is_small = |patches: &Vec<Patch>| patches.iter().all(|patch| only_here(patch) || patch.operations.len() == 1);
-    fixes.extend(edits.into_iter().filter(|_| widened.as_ref().is_some_and(is_small)));
+    let is_small = |patches: &&Vec<Patch>| patches.iter().all(|patch| only_here(patch) || patch.operations.len() == 1);
+    fixes.extend(widened.as_ref().filter(is_small).map(|patches| widening(proposal, patches)));
     fixes
 }
 
-fn widening(proposal: &Proposal<'_>, patch: &Patch) -> Fix {
-    let what = match (proposal.is_only_here(&patch.policy), proposal.reach(&patch.policy)) {
-        (true, _) => format!("widen policy {}", patch.policy),
-        (false, 0 | 1) => {
-            format!("widen policy {}, which may come to speak about other namespaces as well", patch.policy)
+fn widening(proposal: &Proposal<'_>, patches: &[Patch]) -> Fix {
+    let told = |patch: &Patch| {
+        let policy = &patch.policy;
+        match (proposal.is_only_here(policy), proposal.reach(policy)) {
+            (true, _) => policy.clone(),
+            (false, 0 | 1) => format!("{policy}, which may come to speak about other namespaces as well"),
+            (false, reach) => format!("{policy}, for all {reach} namespaces that it speaks about"),
         }
-        (false, reach) => format!("widen policy {}, for all {reach} namespaces that it speaks about", patch.policy),
     };
-    Fix { by: By::PlatformTeam, what, how: Some(How::Patch(patch.clone())) }
+    let what = format!("widen policy {}", patches.iter().map(told).collect::<Vec<_>>().join("; and "));
+    Fix { by: By::PlatformTeam, what, how: Some(How::Patches(patches.to_vec())) }
 }
 
 /// Policies that would grant it all, were they in force.
@@ -184,9 +192,7 @@ fn awakened(proposal: &Proposal<'_>, missing: &[&ExplainedMapping]) -> Vec<Fix> 
         candidates.entry(&tried.rule.policy).or_insert(tried);
     }
     let fixes = candidates.values().filter_map(|tried| awakening(proposal, tried));
-    fixes
-        .filter(|fix| matches!(&fix.how, Some(How::Patch(patch)) if proposal.is_solved_by(std::slice::from_ref(patch))))
-        .collect()
+    fixes.filter(|fix| matches!(&fix.how, Some(How::Patches(patches)) if proposal.is_solved_by(patches))).collect()
 }
 
 fn awakening(proposal: &Proposal<'_>, tried: &Tried) -> Option<Fix> {
@@ -210,7 +216,9 @@ fn awakening(proposal: &Proposal<'_>, tried: &Tried) -> Option<Fix> {
             what.push(format!("extend it, for instance until {end}: it expired at {}", spec.not_after.as_ref()?.0));
         }
     }
-    Some(patch(policy, operations, format!("policy {policy} grants it: {}", what.join(", and "))))
+    let what = format!("policy {policy} grants it: {}", what.join(", and "));
+    let how = How::Patches(vec![Patch { policy: policy.to_string(), operations }]);
+    Some(Fix { by: By::PlatformTeam, what, how: Some(how) })
 }
 
 fn new_policy(proposal: &Proposal<'_>, missing: &[&ExplainedMapping]) -> Option<Fix> {
@@ -218,11 +226,6 @@ fn new_policy(proposal: &Proposal<'_>, missing: &[&ExplainedMapping]) -> Option<
     let what = "grant exactly this, by a policy of its own".into();
     let how = Some(How::Apply(proposal::manifest(&policy)));
     proposal.is_solved_with(&policy).then_some(Fix { by: By::PlatformTeam, what, how })
-}
-
-fn patch(policy: &PolicyName, operations: Vec<Operation>, what: String) -> Fix {
-    let patch = Patch { policy: policy.to_string(), operations };
-    Fix { by: By::PlatformTeam, what, how: Some(How::Patch(patch)) }
 }
 
 fn replace(path: &str, value: impl Into<serde_json::Value>) -> Operation {

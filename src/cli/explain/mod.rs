@@ -169,7 +169,7 @@ fn no_such(key: &RequestKey) -> Error {
 /// Who may not read the policies can still ask the operator.
 fn advise_to_suspend(error: Error) -> Error {
     match error {
-        Error::Forbidden(right) => Error::Usage(format!(
+        Error::Forbidden(right) => Error::Failed(format!(
             "{}\nWithout that right let the operator decide: create the request with spec.suspend: true, which writes \
              nothing, and explain it by its name",
             Error::Forbidden(right)

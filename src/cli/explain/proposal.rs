@@ -34,7 +34,7 @@ pub struct Proposal<'a> {
 }
 
 impl Proposal<'_> {
-    /// Whether the changes grant what was refused, a Deny and a quota aside.
+    /// Whether the changes grant what was refused, a quota aside.
     pub fn is_solved_by(&self, patches: &[Patch]) -> bool {
         let patched = patches.iter().map(|patch| self.patched(patch)).collect::<Option<Vec<_>>>();
         patched.is_some_and(|policies| self.is_granted_under(policies))
@@ -58,6 +58,12 @@ impl Proposal<'_> {
         self.view.world.policies.namespaces().filter(|namespace| policy.namespaces.contains(namespace)).count()
     }
 
+    /// Whether a policy grants another mapping of the request.
+    fn grants_another(&self, policy: &PolicyName) -> bool {
+        let mut rules = self.refusal.mappings.iter().flat_map(|mapping| &mapping.rules);
+        rules.any(|tried| tried.allows() && tried.rule.policy == *policy)
+    }
+
     /// Of all else that is known only what speaks about the destination is needed: the same function decides.
     fn is_granted_under(&self, changed: Vec<Policy>) -> bool {
         let policies = &self.view.world.policies;
@@ -70,11 +76,7 @@ impl Proposal<'_> {
         let namespaces = [requester, destination];
         let world = index::complete(self.view.operator_namespace.clone(), all, namespaces, [request]);
         let after = world.explain(self.request, &self.refusal.namespace, self.view.at);
-        let denied = |mapping: &ExplainedMapping| mapping.rules.iter().any(Tried::denies);
-        let is_better = |(before, after): (&ExplainedMapping, &ExplainedMapping)| {
-            after.rules.iter().any(Tried::allows) && denied(after) <= denied(before)
-        };
-        self.refusal.mappings.iter().zip(&after.mappings).all(is_better)
+        after.is_granted()
     }
 
     fn patched(&self, patch: &Patch) -> Option<Policy> {
@@ -103,7 +105,9 @@ pub fn widened(proposal: &Proposal<'_>, missing: &[&ExplainedMapping]) -> Option
     for mapping in missing {
         let edits = mapping.rules.iter().filter_map(|tried| {
             let operations = additions(proposal, mapping, tried)?;
-            Some((operations.len(), &tried.rule.policy, operations))
+            // A rule that has little to do with the request is no place for it.
+            let is_near = operations.len() == 1 || proposal.grants_another(&tried.rule.policy);
+            is_near.then_some((operations.len(), &tried.rule.policy, operations))
         });
         let (_, policy, operations) = edits.min_by_key(|(cost, ..)| *cost)?;
         let known = patches.entry(policy).or_default();

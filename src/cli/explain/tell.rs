@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     answer::{Answer, Basis, Destination, Done, MappingAnswer, Told},
-    fix::{By, Fix, How, Op, Patch},
+    fix::{By, Fix, How, Op, Operation, Patch},
 };
 use crate::{
     api::{Effect, Enforcement, TargetState, conditions::Reason},
@@ -142,17 +142,20 @@ fn done(done: &Done) -> Node {
 fn operator(told: &Told) -> String {
     let age = if told.current { "" } else { ", of an older generation: it has not seen the last change yet" };
     let mut lines = Vec::new();
-    for condition in &told.conditions {
+    for (i, condition) in told.conditions.iter().enumerate() {
         let style = if condition.status == "True" { GOOD } else { BAD };
         let verdict = styled(style, format!("{}={}", condition.type_, condition.status));
-        lines.push(Node::leaf(format!("{verdict} {}: {}", condition.reason, condition.message)));
+        // Ready says what another has said.
+        let is_told = told.conditions[..i].iter().any(|other| other.message == condition.message);
+        let message = if is_told { String::new() } else { format!(": {}", condition.message) };
+        lines.push(Node::leaf(format!("{verdict} {}{message}", condition.reason)));
     }
     let mut times = Vec::new();
     times.extend(told.last_sync_time.as_ref().map(|time| format!("last wrote a Secret at {time}")));
     times.extend(told.retry_at.as_ref().map(|time| format!("acts again at {time}")));
     times.extend(told.trace_id.as_ref().map(|id| format!("trace {id}")));
     lines.extend(times.into_iter().map(Node::leaf));
-    format!("\n{}", Node::new(format!("the operator says{age}"), lines).text())
+    format!("\n{}", Node::new(format!("The operator says{age}"), lines).text())
 }
 
 fn fixes(destination: &Destination) -> Result<String, Error> {
@@ -180,21 +183,18 @@ fn how(fix: &Fix) -> Result<String, Error> {
             let manifest = indented(&output::yaml(policy)?);
             format!("  {}\n{manifest}  EOF\n", styled(COMMAND, "kubectl apply -f - << 'EOF'"))
         }
-        Some(How::Patch(patch)) => {
-            let lines: String = patch
-                .operations
-                .iter()
-                .map(|operation| {
-                    let path = field(&operation.path);
-                    match operation.op {
-                        Op::Add => format!("  # {path}: one entry more, {}\n", operation.value),
-                        Op::Replace => format!("  # {path}: {}\n", operation.value),
-                    }
-                })
-                .collect();
-            format!("{}  {}\n", lines, styled(COMMAND, command(patch)))
-        }
+        Some(How::Patches(patches)) => patches.iter().map(patched).collect(),
     })
+}
+
+/// The entries as they will stand there, and the command that puts them there.
+fn patched(patch: &Patch) -> String {
+    let line = |operation: &Operation| match operation.op {
+        Op::Add => format!("  # {}: one entry more, {}\n", field(&operation.path), operation.value),
+        Op::Replace => format!("  # {}: {}\n", field(&operation.path), operation.value),
+    };
+    let lines: String = patch.operations.iter().map(line).collect();
+    format!("{lines}  {}\n", styled(COMMAND, command(patch)))
 }
 
 /// The path of a field as people write it.

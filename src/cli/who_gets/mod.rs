@@ -22,7 +22,8 @@ use crate::core::name::SourceName;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The Secrets are those that the requests' statuses tell, and those that carry the operator's label as far as the caller
-may list Secrets; only metadata is asked for.
+may list Secrets; only metadata is asked for. What a Secret holds its request says: one that outlives its request is
+not listed. Of -o json and -o yaml the fields are described by docs/who-gets.schema.json.
 
 Examples:
   kubectl distribute who-gets WildcardCertificate
@@ -138,7 +139,7 @@ impl Answer {
             return text;
         }
         let (secrets, namespaces) = (count(secrets, "Secret"), count(holding_namespaces, "namespace"));
-        text += &heading(format!("\n{secrets} in {namespaces} made of it"));
+        text += &heading(format!("\nIt is in {secrets}, in {namespaces}"));
         if !self.holders.is_empty() {
             text += &self.held(wide).text(width);
         }
