@@ -24,6 +24,11 @@ pub struct Checked {
 pub fn check(paths: &[PathBuf], operator_namespace: &NamespaceName) -> Result<Vec<Checked>, Error> {
     let mut checked = Vec::new();
     for file in tables(paths)? {
+        if !file.exists() {
+            let problem =
+                format!("it is missing: {} has no table of decisions beside it", files::policy_of(&file).display());
+            return Err(Error::in_file(file, problem));
+        }
         let table = files::parsed(&file, Table::parse)?;
         let mut own = policies(&files::policy_of(&file))?;
         for with in &table.with {

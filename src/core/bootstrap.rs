@@ -73,9 +73,11 @@ fn is_hopeless(request: &Request) -> bool {
 fn grouped(world: &World) -> Grouped {
     let mut asked: BTreeMap<Grant, (BTreeSet<NamespaceName>, BTreeSet<RequestKey>)> = BTreeMap::new();
     for request in world.requests.valid().filter(|request| !is_hopeless(request)) {
+        let mut destinations = world.requests.destinations(&request.key);
+        let itself = destinations.all(|(namespace, _)| *namespace == request.key.namespace);
         for (namespace, _) in world.requests.destinations(&request.key) {
             for mapping in &request.mappings {
-                let (namespaces, requests) = asked.entry(atom(request, mapping, namespace)).or_default();
+                let (namespaces, requests) = asked.entry(atom(request, mapping, itself)).or_default();
                 namespaces.insert(namespace.clone());
                 requests.insert(request.key.clone());
             }
@@ -90,8 +92,8 @@ fn grouped(world: &World) -> Grouped {
     grouped
 }
 
-fn atom(request: &Request, mapping: &Mapping, destination: &NamespaceName) -> Grant {
-    let itself = request.key.namespace == *destination;
+/// Of a request that goes to other namespaces, too, its own is listed like theirs: so all can be in one policy.
+fn atom(request: &Request, mapping: &Mapping, itself: bool) -> Grant {
     let one = |text: &str| BTreeSet::from([text.to_string()]);
     let requesters = if itself { BTreeSet::new() } else { one(request.key.namespace.as_str()) };
     let lists = [

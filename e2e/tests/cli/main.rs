@@ -2,9 +2,14 @@
 //! and `BLESS=1 cargo test -p e2e --test cli` rewrites it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bootstrap;
 mod can_i;
 mod delegate;
 mod explain;
+mod plan;
+mod plans;
+mod test;
 mod transcript;
+mod validate;
 mod who_gets;
 mod worlds;

@@ -37,21 +37,28 @@ pub struct Transcript<'a> {
     kubeconfig: PathBuf,
     /// A folder in the PATH with the plugin in it.
     plugins: TempDir,
+    /// $FOLDER of the commands.
+    folder: TempDir,
 }
 
 impl<'a> Transcript<'a> {
     /// One that is kept in the file of that name.
     pub fn new(site: &'a Site, name: &'static str) -> Result<Self> {
-        let plugins = TempDir::new()?;
+        let (plugins, folder) = (TempDir::new()?, TempDir::new()?);
         let binary = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("secrets-distributor");
         symlink(binary, plugins.path().join("kubectl-distribute"))?;
-        Ok(Self { site, name, text: String::new(), kubeconfig: site.cluster.kubeconfig().into(), plugins })
+        Ok(Self { site, name, text: String::new(), kubeconfig: site.cluster.kubeconfig().into(), plugins, folder })
     }
 
     /// What the next commands are about.
     pub fn say(&mut self, text: &str) {
         let gap = if self.text.is_empty() { "" } else { "\n" };
         self.text += &format!("{gap}# {}\n", text.replace('\n', "\n# "));
+    }
+
+    /// A file in $FOLDER.
+    pub fn file(&self, name: &str, text: &str) -> Result<()> {
+        Ok(fs::write(self.folder.path().join(name), text)?)
     }
 
     /// From here on with the token of that ServiceAccount, whose people have a role in the namespace.
@@ -78,6 +85,7 @@ impl<'a> Transcript<'a> {
         let output = self.execute(command).await?;
         let mut shown = String::from_utf8(output.stdout)?;
         shown += &String::from_utf8(output.stderr)?;
+        let shown = shown.replace(&self.folder.path().display().to_string(), "$FOLDER");
         self.text += &format!("$ {command}\n{}", timeless(&shown));
         match output.status.code() {
             Some(0) => {}
@@ -92,6 +100,7 @@ impl<'a> Transcript<'a> {
         let mut shell = Command::new("bash");
         shell.args(["-c", command]).current_dir(repository()).stdin(Stdio::null()).kill_on_drop(true);
         shell.env("PATH", search).env("KUBECONFIG", &self.kubeconfig).env("KUBERC", "off").env_remove("NO_COLOR");
+        shell.env("FOLDER", self.folder.path());
         shell.env("KUBECACHEDIR", self.site.cluster.directory().join("kubectl-cache"));
         Ok(shell.output().await?)
     }

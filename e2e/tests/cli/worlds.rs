@@ -16,7 +16,7 @@ use kube::{
     api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use proptest::{strategy::Strategy, strategy::ValueTree, test_runner::TestRunner};
-use secrets_distributor::api::{DecisionResult, DistributionPolicy, SecretsDistribution, TargetState};
+use secrets_distributor::api::{DecisionResult, DistributionPolicy, SecretsDistribution, TargetState, TargetStatus};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -27,10 +27,10 @@ use self::{
 
 #[allow(dead_code)]
 #[path = "../../../tests/decision/generate.rs"]
-mod generate;
+pub mod generate;
 #[allow(dead_code)]
 #[path = "../../../tests/decision/model.rs"]
-mod model;
+pub mod model;
 
 const WORLDS: usize = 200;
 
@@ -38,12 +38,7 @@ const WORLDS: usize = 200;
 async fn the_binary_tells_what_the_operator_writes() -> Result<()> {
     let site = Site::start().await?;
     let client = site.cluster.client().await?;
-    let namespaces = Api::<Namespace>::all(client.clone());
-    for name in NAMESPACES {
-        let metadata = ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() };
-        // Some are there already.
-        let _ = namespaces.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await;
-    }
+    settle(&client).await;
     let mut runner = TestRunner::deterministic();
     let (mut compared, mut permitted) = (0, 0);
     for number in 0..WORLDS {
@@ -65,8 +60,18 @@ async fn the_binary_tells_what_the_operator_writes() -> Result<()> {
     Ok(())
 }
 
+/// Makes the namespaces of all worlds.
+pub async fn settle(client: &Client) {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    for name in NAMESPACES {
+        let metadata = ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() };
+        // Some are there already.
+        let _ = namespaces.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await;
+    }
+}
+
 /// Makes the cluster have what the model has, as far as the API server takes it. Answers with the requests.
-async fn realize(client: &Client, model: &Model) -> Result<Vec<SecretsDistribution>> {
+pub async fn realize(client: &Client, model: &Model) -> Result<Vec<SecretsDistribution>> {
     let (policies, namespaces) =
         (Api::<DistributionPolicy>::all(client.clone()), Api::<Namespace>::all(client.clone()));
     let all = (DeleteParams::default(), ListParams::default());
@@ -95,7 +100,7 @@ async fn realize(client: &Client, model: &Model) -> Result<Vec<SecretsDistributi
 }
 
 /// The times of a model are around an instant long ago: past ones are, and those to come are still to come.
-fn in_our_time(policy: &DistributionPolicy) -> DistributionPolicy {
+pub fn in_our_time(policy: &DistributionPolicy) -> DistributionPolicy {
     let shift = |time: Time| {
         let (then, day) = (time.0.duration_since(now()), SignedDuration::from_hours(24));
         let day = if then.is_positive() { day } else { -day };
@@ -108,7 +113,7 @@ fn in_our_time(policy: &DistributionPolicy) -> DistributionPolicy {
 }
 
 /// What the binary says about a request.
-async fn explained(cluster: &ControlPlane, request: &SecretsDistribution) -> Result<Value> {
+pub async fn explained(cluster: &ControlPlane, request: &SecretsDistribution) -> Result<Value> {
     let binary = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("secrets-distributor");
     let mut command = Command::new(binary);
     command
@@ -120,7 +125,7 @@ async fn explained(cluster: &ControlPlane, request: &SecretsDistribution) -> Res
 }
 
 /// Whether the status says what the answer says.
-async fn agree(client: &Client, request: &SecretsDistribution, answer: &Value) -> Result<()> {
+pub async fn agree(client: &Client, request: &SecretsDistribution, answer: &Value) -> Result<()> {
     let namespace = request.namespace().context("no namespace")?;
     let now = Api::<SecretsDistribution>::namespaced(client.clone(), &namespace).get(&request.name_any()).await?;
     let status = now.status.context("no status yet")?;
@@ -133,7 +138,7 @@ async fn agree(client: &Client, request: &SecretsDistribution, answer: &Value) -
     let all = answer["destinations"].as_array().context("no destinations")?;
     let told: Vec<_> = all.iter().filter(|told| told["selected"] == false || told["permitted"] == true).collect();
     let answered: BTreeSet<_> = told.iter().map(|told| (text(&told["namespace"]), told["permitted"] == true)).collect();
-    let written = status.targets.iter().map(|target| (target.namespace.clone(), target.state != TargetState::Denied));
+    let written = status.targets.iter().map(|target| (target.namespace.clone(), is_granted(target)));
     ensure!(answered == written.collect(), "the targets are {:?}", status.targets);
 
     for decision in &status.decisions {
@@ -155,6 +160,12 @@ async fn agree(client: &Client, request: &SecretsDistribution, answer: &Value) -
         ensure!(decision.policy.is_none() || mappings.iter().any(grants), "{decision:?}");
     }
     Ok(())
+}
+
+/// Also what is being revoked has been refused.
+fn is_granted(target: &TargetStatus) -> bool {
+    let refused = matches!(target.state, TargetState::Denied | TargetState::Retained);
+    !refused && target.reason.as_deref() != Some("RevocationPending")
 }
 
 fn text(value: &Value) -> String {
