@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use kube::ResourceExt;
 
 pub use answer::Answer;
+pub use written::assume;
 
 use super::{
     error::Error,
