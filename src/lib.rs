@@ -9,6 +9,7 @@
 //! | [`api`] | the two kinds, conditions, reasons, labels and annotations |
 //! | [`core`] | pure: parsing, the policy decision, rendering, ownership, outcome and status |
 //! | [`rbac`] | who may do what, as typed roles: the source of `rbac/` |
+//! | [`cli`] | the command line: questions that the core answers, about a cluster or about files |
 //! | [`settings`] | flags and environment, checked at start |
 //! | [`telemetry`] | logs, with what could show a Secret filtered out; metrics |
 //! | [`admin`] | `/livez`, `/readyz` and the gates of readiness, `/metrics` |
@@ -24,6 +25,7 @@
 pub mod access;
 pub mod admin;
 pub mod api;
+pub mod cli;
 pub mod client;
 pub mod controller;
 pub mod core;

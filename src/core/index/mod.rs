@@ -259,7 +259,7 @@ impl World {
     }
 
     /// Whether a namespace receives nothing unless a policy names it literally.
-    pub(super) fn is_excluded(&self, namespace: &NamespaceName) -> bool {
+    pub fn is_excluded(&self, namespace: &NamespaceName) -> bool {
         self.excluded.contains(namespace)
     }
 
