@@ -203,7 +203,7 @@ impl View {
         let parsed = Request::parse(&request)?;
         let (key, generation) = (parsed.key.clone(), request.metadata.generation);
         let told = request.status.unwrap_or_default();
-        self.statuses.insert(key.clone(), Status { generation, told, trace_id: None });
+        self.statuses.insert(key.clone(), Status { generation, told });
         self.world.apply_request(key, Stored::Valid(Arc::new(parsed)));
         Ok(())
     }
