@@ -10,6 +10,7 @@
 //! | [`core`] | pure: parsing, the policy decision, rendering, ownership, outcome and status |
 //! | [`rbac`] | who may do what, as typed roles: the source of `rbac/` |
 //! | [`admission`] | what the API server refuses whatever RBAC gives: the source of `deploy/admission/` |
+//! | [`cli`] | the command line: questions that the core answers, about a cluster or about files |
 //! | [`settings`] | flags and environment, checked at start |
 //! | [`telemetry`] | logs, with what could show a Secret filtered out; metrics |
 //! | [`admin`] | `/livez`, `/readyz` and the gates of readiness, `/metrics` |
@@ -19,7 +20,6 @@
 //! | [`lease`] | of several replicas one writes: the election, and the gate that every write passes |
 //! | [`error`] | what the API server's answers mean: a closed set |
 //! | [`limits`] | how fast Secrets are written into each namespace |
-//! | [`version`] | what this program is, and what it was built of |
 //! | [`source`] | the mounted folder: read as one generation, beneath its root only, and watched |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -27,6 +27,7 @@ pub mod access;
 pub mod admin;
 pub mod admission;
 pub mod api;
+pub mod cli;
 pub mod client;
 pub mod controller;
 pub mod core;
@@ -38,4 +39,3 @@ pub mod rbac;
 pub mod settings;
 pub mod source;
 pub mod telemetry;
-pub mod version;

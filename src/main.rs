@@ -1,38 +1,29 @@
 //! The program: what was typed becomes what is meant, and runs.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use clap::Parser;
 use secrets_distributor::{
+    cli::{self, Cli, Command},
     process,
-    settings::{Cli, Command, Settings},
-    version::Version,
+    settings::{Args, Settings},
 };
 
 fn main() -> ExitCode {
+    match Cli::of_the_process().command {
+        Command::Run(args) => run(*args),
+        Command::Ask(question) => cli::answer(question),
+    }
+}
+
+fn run(args: Args) -> ExitCode {
     if let Err(error) = process::keep_memory_private() {
         eprintln!("warning: cannot keep secrets out of core files: {error}");
     }
-    let args = match Cli::parse().command {
-        Command::Run(args) => args,
-        Command::Version { output } => return told(&Version::of_this_program().told(output)),
-    };
-    match Settings::try_from(*args) {
+    match Settings::try_from(args) {
         Ok(settings) => process::run(settings),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(2)
         }
-    }
-}
-
-/// Also that nobody reads it is no reason to panic.
-fn told(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
     }
 }

@@ -132,6 +132,11 @@ pub fn tenant_rules(access: SecretsAccess) -> &'static [Rule] {
     }
 }
 
+/// The verbs of these rules.
+pub fn tenant_verbs(access: SecretsAccess) -> Vec<&'static str> {
+    tenant_rules(access).iter().flat_map(|rule| rule.verbs).copied().collect()
+}
+
 /// An object of a manifest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]

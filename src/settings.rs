@@ -4,7 +4,7 @@ mod values;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser};
 
 use crate::{
     access::SecretsAccess,
@@ -13,45 +13,18 @@ use crate::{
         LogFilter, LogFormat,
         traces::{self, TraceUrl},
     },
-    version,
 };
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
-const AFTER_HELP: &str = "\
+/// What `run --help` says after the settings.
+pub const AFTER_HELP: &str = "\
 Cluster: the kubeconfig that KUBECONFIG names (or ~/.kube/config), else the ServiceAccount of the pod.
 
 Exit codes:
   0  stopped as asked, by SIGTERM or SIGINT
   1  failed while running
   2  bad arguments or settings, or no cluster is configured";
-
-/// Distributes the secrets that are mounted into this pod to Kubernetes Secrets.
-///
-/// App teams ask with SecretsDistribution objects; the platform team grants with DistributionPolicy objects, and
-/// nothing is written without a grant. Each namespace lets the operator write its Secrets by a RoleBinding; there is
-/// no cluster-wide right on Secrets.
-#[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP, max_term_width = 110)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// What the program can do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Runs the operator until SIGTERM or SIGINT.
-    #[command(after_help = AFTER_HELP, max_term_width = 110)]
-    Run(Box<Args>),
-    /// Tells version, commit and main dependencies.
-    Version {
-        /// Form of the answer.
-        #[arg(short, long, value_enum, default_value = "text")]
-        output: version::Form,
-    },
-}
 
 /// What was typed, or found in the environment: text that nobody has looked at.
 #[derive(Debug, Parser)]

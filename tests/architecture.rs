@@ -24,8 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("client", &["telemetry"]),
     ("lease", &["api", "admin", "error", "client", "telemetry"]),
-    ("version", &[]),
-    ("settings", &["version", "api", "core", "access", "telemetry", "lease"]),
+    ("settings", &["api", "core", "access", "telemetry", "lease"]),
+    ("cli", &["api", "core", "access", "rbac", "settings"]),
     (
         "controller",
         &["api", "core", "access", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"],

@@ -273,6 +273,29 @@ fn the_memory_is_kept_out_of_core_files() {
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
 }
 
+/// The program as kubectl finds it: a link of the name that a plugin has.
+#[test]
+fn as_a_plugin_of_kubectl_it_says_so() {
+    let folder = TempDir::new().unwrap();
+    let plugin = folder.path().join("kubectl-distribute");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_secrets-distributor"), &plugin).unwrap();
+    let help = Command::new(plugin).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("Usage: kubectl distribute <COMMAND>"), "{help}");
+    let help = program().arg("--help").output().unwrap();
+    assert!(String::from_utf8(help.stdout).unwrap().contains("Usage: secrets-distributor <COMMAND>"));
+}
+
+#[test]
+fn each_shell_gets_a_script_that_completes() {
+    for (shell, fragment) in [("bash", "complete -F"), ("zsh", "#compdef"), ("fish", "complete -c")] {
+        let output = program().args(["completion", shell]).output().unwrap();
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && script.contains(fragment), "{shell}: {script}");
+    }
+    assert_eq!(program().args(["completion", "tcsh"]).output().unwrap().status.code(), Some(2));
+}
+
 /// Each watch is a connection, and a container often starts with a limit that a thousand watches exceed.
 #[test]
 fn it_may_open_as_many_files_as_the_system_allows() {

@@ -1,5 +1,6 @@
 //! Condition types and reasons: an API of its own. `docs/reference.md` has them as a table.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 closed_set! {
@@ -21,7 +22,7 @@ closed_set! {
     /// Why a condition has its status.
     ///
     /// The order is the order of importance: of several reasons the first is shown in a condition.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
     Reason {
         /// Permitted=Unknown: policies, namespaces or requests have not been read yet; nothing is granted and nothing revoked. Only in explanations: a status is not written then.
         PoliciesNotReady,

@@ -29,6 +29,7 @@ macro_rules! closed_set {
 
 pub mod conditions;
 pub mod events;
+pub mod findings;
 pub mod names;
 
 #[expect(clippy::duplicated_attributes, reason = "each printcolumn of kube's derive has the same keys")]

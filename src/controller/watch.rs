@@ -38,6 +38,7 @@ use crate::{
         backoff,
         index::{Delegation, Gate},
         name::{NamespaceName, PolicyName, RequestKey},
+        object,
         policy::Namespace,
     },
     settings::Settings,
@@ -223,7 +224,7 @@ impl Intake<DynamicObject> for Requests {
     }
 
     fn delete(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
-        match parse::key_of(&object) {
+        match object::key_of(&object) {
             Some(key) => forget_request(context, &key),
             None => BTreeSet::new(),
         }
@@ -257,7 +258,7 @@ impl Intake<DynamicObject> for Policies {
         let name = PolicyName::admitted(&object.name_any());
         self.listed.insert(name.clone());
         let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
-        let compiled = parse::policy(&object).map(Arc::new);
+        let compiled = object::policy(&object).map(Arc::new);
         let touched = context.world_mut().apply_policy(name.clone(), compiled);
         // After the world: what was seen is what writes are decided by.
         context.policy_reports.seen(&name, &object.metadata, status);

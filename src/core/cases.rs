@@ -9,19 +9,19 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Resource;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::{
     decide::Decision,
     index,
     invalid::InvalidField,
+    locate::Lines,
+    manifest::{self, NamespaceRow, strictly},
     name::{NamespaceName, RequestKey},
     policy::{Namespace, Policy},
     request::Request,
 };
-use crate::api::{DistributionPolicy, SecretsDistribution, SecretsDistributionSpec, conditions::Reason, names};
+use crate::api::{SecretsDistribution, SecretsDistributionSpec, conditions::Reason};
 
 /// A table that has been checked.
 #[derive(Clone, Debug)]
@@ -37,6 +37,7 @@ pub struct Table {
 #[derive(Clone, Debug)]
 struct Case {
     request: Request,
+    line: usize,
     at: Timestamp,
     expected: BTreeMap<NamespaceName, Expected>,
 }
@@ -68,6 +69,17 @@ impl fmt::Display for Expected {
         let keys: Vec<_> = keys.iter().map(|(key, why)| format!("{key}: [{}]", reasons(why))).collect();
         write!(f, "{{{}}}", keys.join(", "))
     }
+}
+
+/// A request of a table, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The request.
+    pub request: RequestKey,
+    /// Its line in the table.
+    pub line: usize,
+    /// Where the decision is not the expected one.
+    pub discrepancies: Vec<Discrepancy>,
 }
 
 /// Where a table and the decision part.
@@ -121,13 +133,6 @@ struct Written {
 }
 
 #[derive(Deserialize)]
-struct NamespaceRow {
-    name: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
 struct RequestRow {
     namespace: String,
     name: String,
@@ -139,33 +144,7 @@ struct RequestRow {
 
 /// Reads the policies of a file, one or more YAML documents.
 pub fn policies(yaml: &str) -> Result<Vec<Policy>, InvalidField> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(yaml).map_err(|error| InvalidField::new("policy", error))?;
-    documents.into_iter().map(policy).collect()
-}
-
-fn policy(mut document: Value) -> Result<Policy, InvalidField> {
-    let mut take = |field: &str| document.as_object_mut().and_then(|fields| fields.remove(field)).unwrap_or_default();
-    let found = [take("apiVersion"), take("kind")];
-    let wanted = [DistributionPolicy::api_version(&()), DistributionPolicy::kind(&())];
-    if found != wanted.each_ref().map(AsRef::as_ref) {
-        let problem = format!("must be a {} of {}", wanted[1], wanted[0]);
-        return Err(InvalidField::new("apiVersion, kind", problem));
-    }
-    Policy::parse(&strictly::<DistributionPolicy>(document, "policy")?)
-}
-
-/// Reads a value of which every field must be known: a misspelled one would silently mean its default.
-fn strictly<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, InvalidField> {
-    let mut unknown = None;
-    let read = serde_ignored::deserialize(value, |path| {
-        unknown.get_or_insert(path.to_string());
-    });
-    match (read, unknown) {
-        (Err(error), _) => Err(InvalidField::new(what, error)),
-        (Ok(_), Some(field)) => Err(InvalidField::new(field, "there is no such field; see the README and the CRD")),
-        (Ok(value), None) => Ok(value),
-    }
+    manifest::policies(yaml)?.iter().map(Policy::parse).collect()
 }
 
 impl Table {
@@ -173,9 +152,15 @@ impl Table {
     pub fn parse(yaml: &str) -> Result<Self, InvalidField> {
         let value = serde_saphyr::from_str(yaml).map_err(|error| InvalidField::new("table", error))?;
         let Written { at, with, together, namespaces, requests } = strictly(value, "table")?;
-        let namespaces = namespaces.into_iter().enumerate().map(|(i, row)| row.read(i)).collect::<Result<_, _>>()?;
+        let namespaces = namespaces
+            .into_iter()
+            .enumerate()
+            .map(|(i, row)| row.read(&format!("namespaces[{i}]")))
+            .collect::<Result<_, _>>()?;
+        let lines = Lines::of(yaml);
+        let line = |row: usize| lines.line(0, &format!("requests[{row}]")).unwrap_or(1);
         let cases: Vec<_> =
-            requests.into_iter().enumerate().map(|(i, row)| row.read(i, at.0)).collect::<Result<_, _>>()?;
+            requests.into_iter().enumerate().map(|(i, row)| row.read(i, line(i), at.0)).collect::<Result<_, _>>()?;
         let expected = || cases.iter().flat_map(|case| case.expected.values());
         let permits = |expected: &Expected| matches!(expected, Expected::Permitted(_));
         if !expected().any(permits) || expected().all(permits) {
@@ -189,20 +174,21 @@ impl Table {
         Ok(Self { with, together, namespaces, cases })
     }
 
-    /// Decides every request under the policies. Answers where the decision is not the expected one.
-    pub fn run(&self, policies: Vec<Policy>, operator_namespace: NamespaceName) -> Vec<Discrepancy> {
+    /// Decides every request under the policies, and compares.
+    pub fn run(&self, policies: Vec<Policy>, operator_namespace: NamespaceName) -> Vec<Judged> {
         let requests = self.cases.iter().map(|case| case.request.clone());
         let world = index::complete(operator_namespace, policies, self.namespaces.iter().cloned(), requests);
-        let discrepancies = |case: &Case| {
+        let judge = |case: &Case| {
             let request = Arc::new(case.request.clone());
             let destinations = world.requests.destinations(&request.key).map(|(name, _)| name.clone());
             let decide = |name: NamespaceName| {
                 let decided = decided(&request, world.decide(&request, &name, case.at));
                 (name, decided)
             };
-            case.compare(destinations.map(decide).collect())
+            let discrepancies = case.compare(destinations.map(decide).collect());
+            Judged { request: request.key.clone(), line: case.line, discrepancies }
         };
-        self.cases.iter().flat_map(discrepancies).collect()
+        self.cases.iter().map(judge).collect()
     }
 }
 
@@ -234,18 +220,9 @@ fn decided(request: &Request, decision: Decision) -> Expected {
     Expected::Denied(refused.map(|(mapping, reasons)| (mapping.to.to_string(), reasons)).collect())
 }
 
-impl NamespaceRow {
-    fn read(self, row: usize) -> Result<Namespace, InvalidField> {
-        let name = namespace(&self.name, format!("namespaces[{row}].name"))?;
-        let mut labels = self.labels;
-        labels.insert(names::NAME_LABEL.into(), self.name); // As the API server does.
-        Ok(Namespace { name, labels, terminating: false })
-    }
-}
-
 impl RequestRow {
     /// The requests of a table are as old as their order says.
-    fn read(self, row: usize, at: Timestamp) -> Result<Case, InvalidField> {
+    fn read(self, row: usize, line: usize, at: Timestamp) -> Result<Case, InvalidField> {
         let within = |error: InvalidField| InvalidField { field: format!("requests[{row}].{}", error.field), ..error };
         let age = i64::try_from(row).ok().and_then(|row| Timestamp::from_second(row).ok());
         let metadata = ObjectMeta {
@@ -261,7 +238,7 @@ impl RequestRow {
             let name = namespace(&name, format!("requests[{row}].expect"))?;
             Ok((name, expected))
         });
-        Ok(Case { request, at: self.at.map_or(at, |time| time.0), expected: expected.collect::<Result<_, _>>()? })
+        Ok(Case { request, line, at: self.at.map_or(at, |time| time.0), expected: expected.collect::<Result<_, _>>()? })
     }
 }
 

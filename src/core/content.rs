@@ -1,7 +1,7 @@
 //! Whether content fits the type of a Secret, before it is written: the API server checks little of it, and
 //! a certificate that does not match its key would only be noticed at the ingress.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rustls::{
@@ -59,6 +59,24 @@ pub fn check(secret_type: &SecretType, data: &Data) -> Result<Option<Timestamp>,
         _ => {}
     }
     Ok(None)
+}
+
+/// Whether a Secret of that type can be made of these keys, whatever their content.
+pub fn check_keys(secret_type: &SecretType, keys: &BTreeSet<SecretKey>) -> Result<(), Misfit> {
+    let (kind, needed): (_, &[&'static str]) = match secret_type.as_str() {
+        "kubernetes.io/tls" => ("kubernetes.io/tls", &["tls.crt", "tls.key"]),
+        "kubernetes.io/dockerconfigjson" => ("kubernetes.io/dockerconfigjson", &[".dockerconfigjson"]),
+        "kubernetes.io/dockercfg" => ("kubernetes.io/dockercfg", &[".dockercfg"]),
+        "kubernetes.io/ssh-auth" => ("kubernetes.io/ssh-auth", &["ssh-privatekey"]),
+        "kubernetes.io/basic-auth" if !keys.contains("username") && !keys.contains("password") => {
+            return Err(Misfit::NoCredential);
+        }
+        _ => return Ok(()),
+    };
+    match needed.iter().find(|key| !keys.contains(**key)) {
+        Some(key) => Err(Misfit::KeyAbsent { kind, key }),
+        None => Ok(()),
+    }
 }
 
 fn need<'d>(data: &'d Data, kind: &'static str, key: &'static str) -> Result<&'d [u8], Misfit> {

@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
 use crate::api::{Effect, Enforcement, conditions::Reason, names};
 
 /// A request in one destination.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// The destination.
@@ -35,7 +36,7 @@ pub struct Explanation {
 }
 
 /// One mapping of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExplainedMapping {
     /// Its source.
@@ -51,7 +52,7 @@ pub struct ExplainedMapping {
 }
 
 /// A rule of a policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleRef {
     /// The policy.
@@ -61,7 +62,7 @@ pub struct RuleRef {
 }
 
 /// A rule that was tried on a mapping.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tried {
     /// Which rule.
@@ -78,7 +79,7 @@ pub struct Tried {
 }
 
 /// Where an instant lies in the time of a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Time {
     /// Before `notBefore`.
     Pending,
@@ -88,7 +89,25 @@ pub enum Time {
     Expired,
 }
 
+impl Explanation {
+    /// Whether policies grant every mapping, quotas aside.
+    pub fn is_granted(&self) -> bool {
+        let full = self.quota_full.map(|_| Reason::QuotaExceeded);
+        self.mappings.iter().all(|mapping| mapping.reasons.iter().all(|reason| Some(*reason) == full))
+    }
+}
+
 impl Tried {
+    /// Whether it is a Deny that matches and counts.
+    pub fn denies(&self) -> bool {
+        self.counts(Effect::Deny, Time::InForce)
+    }
+
+    /// Whether it is an Allow that matches and counts.
+    pub fn allows(&self) -> bool {
+        self.counts(Effect::Allow, Time::InForce)
+    }
+
     /// Whether it matches, decides, and has that effect.
     fn counts(&self, effect: Effect, time: Time) -> bool {
         self.is_enforced(effect, time) && self.mismatches.is_empty()

@@ -1,7 +1,10 @@
 //! Globs over names: anchored, case-sensitive, `*` any run of characters within a segment, `?` one such
 //! character. Nothing else is special, so a glob that a name could never match is a mistake and refused.
 
-use super::invalid::InvalidField;
+use super::{
+    invalid::InvalidField,
+    name::{NamespaceName, SecretKey, SecretName, SourceName},
+};
 
 /// A checked glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,30 @@ impl Over {
         }
     }
 
+    /// Whether any name fits the glob at all: one that has the least, or a letter, in place of each wildcard.
+    pub fn can_match(self, glob: &str) -> bool {
+        ["", "a"].iter().any(|run| self.is_name(&glob.replace('*', run).replace('?', "a")))
+    }
+
+    fn is_name(self, text: &str) -> bool {
+        match self {
+            Self::Namespaces => NamespaceName::parse(text).is_ok(),
+            Self::Sources => SourceName::parse(text).is_ok(),
+            Self::Keys => SecretKey::parse(text).is_ok(),
+            Self::SecretNames => SecretName::parse(text).is_ok(),
+        }
+    }
+
+    /// What it is about, in a message.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Namespaces => "name of a namespace",
+            Self::Sources => "name of a source",
+            Self::Keys => "key of a Secret",
+            Self::SecretNames => "name of a Secret",
+        }
+    }
+
     fn alphabet(self) -> &'static str {
         match self {
             Self::Namespaces => "a-z 0-9 -",
@@ -51,8 +78,10 @@ impl Glob {
             let problem = format!("not a glob: 1 to 255 of {}, with '*' and '?' as wildcards", over.alphabet());
             return Err(InvalidField::new(field, problem));
         }
-        if over == Over::Sources && text.split('/').any(|s| s.is_empty() || s.starts_with('.')) {
-            let problem = "not a glob over sources: a segment is empty or starts with '.', which no source name has";
+        let begins = |segment: &str| segment.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '*' | '?'));
+        if over == Over::Sources && (!text.split('/').all(begins) || text.split('/').count() > 4) {
+            let problem =
+                "not a glob over sources: 1 to 4 segments joined by '/', each begins with a letter, digit or wildcard";
             return Err(InvalidField::new(field, problem));
         }
         Ok(Self { text: text.into(), literal: !text.contains(['*', '?']) })
@@ -74,6 +103,20 @@ impl Glob {
         }
     }
 
+    /// Whether every name that fits the other fits this one, too. Yes is certain: a wildcard of the other is taken for a
+    /// character that only a wildcard of this one fits.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut globs = self.text.split('/');
+        let mut others = other.text.split('/');
+        loop {
+            match (globs.next(), others.next()) {
+                (None, None) => return true,
+                (Some(glob), Some(other)) if segment_covers(glob.as_bytes(), other.as_bytes()) => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// Whether the glob has no wildcard: it names exactly one thing.
     pub fn is_literal(&self) -> bool {
         self.literal
@@ -83,6 +126,24 @@ impl Glob {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+/// By the length of both: whether each beginning of one covers each beginning of the other.
+fn segment_covers(glob: &[u8], other: &[u8]) -> bool {
+    let mut row = vec![false; other.len() + 1];
+    row[0] = true;
+    for &g in glob {
+        let above = row.clone();
+        row[0] = g == b'*' && above[0];
+        for (n, &o) in other.iter().enumerate() {
+            row[n + 1] = match g {
+                b'*' => above[n + 1] || row[n],
+                b'?' => above[n] && o != b'*',
+                _ => above[n] && o == g,
+            };
+        }
+    }
+    row[other.len()]
 }
 
 /// Linear in practice and never exponential: on a mismatch only the last `*` takes one character more.
@@ -177,6 +238,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_covers_a_glob_matches_whatever_it_matches(
+            glob in "[ab*?]{1,4}(/[ab*?]{1,3}){0,1}", other in "[ab*?]{1,4}(/[ab*?]{1,3}){0,1}", name in "[ab]{1,5}(/[ab]{1,5}){0,1}"
+        ) {
+            let covers = source(&glob).covers(&source(&other));
+            prop_assert!(!covers || !source(&other).matches(&name) || source(&glob).matches(&name));
+            prop_assert!(source(&glob).covers(&source(&glob)));
+            prop_assert_eq!(source(&glob).covers(&source(&name)), source(&glob).matches(&name));
+        }
+
         #[test]
         fn matching_follows_the_definition(glob in "[ab*?]{1,4}(/[ab*?]{1,4}){0,2}", name in "[ab]{1,5}(/[ab]{1,5}){0,2}") {
             prop_assert_eq!(source(&glob).matches(&name), reference(glob.as_bytes(), name.as_bytes()));

@@ -4,16 +4,22 @@
 //! content come in as arguments. `tests/architecture.rs` enforces it.
 
 pub mod backoff;
+pub mod bootstrap;
 pub mod bytes;
 pub mod cases;
 pub mod content;
 pub mod decide;
 pub mod explain;
+pub mod forecast;
 pub mod glob;
 pub mod index;
 pub mod invalid;
+pub mod lint;
+pub mod locate;
+pub mod manifest;
 pub mod metadata;
 pub mod name;
+pub mod object;
 pub mod observed;
 pub mod outcome;
 pub mod plan;

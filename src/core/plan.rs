@@ -188,10 +188,21 @@ impl World {
         }
     }
 
-    fn revocation(&self, request: &Request, target: &Target, now: Timestamp) -> Option<(Box<Observed>, Revoking)> {
+    pub(super) fn revocation(
+        &self,
+        request: &Request,
+        target: &Target,
+        now: Timestamp,
+    ) -> Option<(Box<Observed>, Revoking)> {
         let observed = self.own_secret(request, target).filter(|observed| !observed.deleting)?;
         let revoking = revoke(&observed, now);
         Some((observed, revoking))
+    }
+
+    /// Whether the Secret was written for the request, which does not want it there any more.
+    pub(super) fn is_left_by(&self, request: &Request, target: &Target) -> bool {
+        let alive = self.policies.namespace(&target.namespace).is_some_and(|namespace| !namespace.terminating);
+        alive && !request.deleting && !self.wants(request, target) && self.own_secret(request, target).is_some()
     }
 
     /// When the operator last wrote the Secret of a request, if it is there.

@@ -1,5 +1,7 @@
 //! A policy that has been compiled: parse, don't validate.
 
+mod cover;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
@@ -49,7 +51,7 @@ pub struct NamespaceSet {
 }
 
 impl NamespaceSet {
-    fn parse(set: &api::NamespaceMatch, field: &str) -> Result<Self, InvalidField> {
+    pub(super) fn parse(set: &api::NamespaceMatch, field: &str) -> Result<Self, InvalidField> {
         let names = globs(&set.names, Over::Namespaces, &format!("{field}.names"))?;
         let selector = set.selector.as_ref().map(Selector::parse).transpose();
         let selector = selector.map_err(|e| InvalidField::new(format!("{field}.selector"), e))?;
@@ -71,7 +73,15 @@ impl NamespaceSet {
         self.selector.is_none() && self.names.iter().any(literal)
     }
 
-    fn is_on_mutable_labels(&self) -> bool {
+    /// Whether the selector allows no namespace of these names: none of them is ever meant.
+    pub fn excludes_its_names(&self) -> bool {
+        let allowed = self.selector.as_ref().and_then(Selector::names);
+        let fits = |name: &str| any(&self.names, name);
+        !self.names.is_empty() && allowed.is_some_and(|mut names| !names.any(fits))
+    }
+
+    /// Whether it selects by labels that a tenant may be able to set.
+    pub fn is_on_mutable_labels(&self) -> bool {
         self.selector.as_ref().is_some_and(|selector| !selector.is_on_guaranteed_labels())
     }
 }
@@ -167,6 +177,11 @@ impl Policy {
             not_before,
             not_after,
         })
+    }
+
+    /// Whether another version of it grants, denies, limits and revokes the same.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        Self { generation: other.generation, ..self.clone() } == *other
     }
 
     /// Whether `now` lies within the policy's time.
@@ -290,9 +305,18 @@ fn rate(limit: &api::RateLimit) -> Result<Rate, InvalidField> {
 }
 
 fn duration(text: &str, most: SignedDuration, field: &str) -> Result<SignedDuration, InvalidField> {
-    let parsed = text.parse::<SignedDuration>().ok().filter(|duration| !duration.is_negative() && *duration <= most);
+    let parsed = text.parse::<SignedDuration>().ok().filter(|duration| is_plain(text) && *duration <= most);
     parsed
         .ok_or_else(|| InvalidField::new(field, format!("must be a duration such as 30s, 5m or 1h, at most {most:#}")))
+}
+
+/// Whether a duration is of the form that the schema demands: whole seconds, minutes and hours, up to three of them.
+fn is_plain(text: &str) -> bool {
+    let plain = |part: &str| {
+        let digits = part.strip_suffix(['s', 'm', 'h']).unwrap_or_default();
+        (1..=6).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_digit())
+    };
+    text.split_inclusive(['s', 'm', 'h']).all(plain) && text.split_inclusive(['s', 'm', 'h']).count() <= 3
 }
 
 fn revocation(revocation: &api::Revocation) -> Result<Revocation, InvalidField> {

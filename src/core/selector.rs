@@ -66,6 +66,37 @@ impl Selector {
         })
     }
 
+    /// Whether no labels at all could match.
+    pub fn is_contradictory(&self) -> bool {
+        let clash = |a: &Requirement, b: &Requirement| match (a, b) {
+            (Requirement::In(key, values), Requirement::In(other, others)) => {
+                key == other && values.is_disjoint(others)
+            }
+            (Requirement::In(key, values), Requirement::NotIn(other, others)) => {
+                key == other && values.is_subset(others)
+            }
+            (Requirement::In(key, _) | Requirement::Exists(key), Requirement::DoesNotExist(other)) => key == other,
+            _ => false,
+        };
+        // Every namespace has this label.
+        let unnamed = |a: &Requirement| matches!(a, Requirement::DoesNotExist(key) if key == names::NAME_LABEL);
+        self.0.iter().any(|a| unnamed(a) || self.0.iter().any(|b| clash(a, b)))
+    }
+
+    /// The names of namespaces that it lists, if it does.
+    pub fn names(&self) -> Option<impl Iterator<Item = &str>> {
+        let lists = self.0.iter().filter_map(|requirement| match requirement {
+            Requirement::In(key, values) if key == names::NAME_LABEL => Some(values),
+            _ => None,
+        });
+        lists.min_by_key(|values| values.len()).map(|values| values.iter().map(String::as_str))
+    }
+
+    /// Whether whatever the other matches matches this, too. Yes is certain.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.0.iter().all(|requirement| other.0.contains(requirement))
+    }
+
     /// Whether every requirement is on a label that the API server itself guarantees.
     pub fn is_on_guaranteed_labels(&self) -> bool {
         self.0.iter().all(|requirement| match requirement {

@@ -2,11 +2,15 @@
 //! of them objects as the API server has them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bootstrapped;
+mod cli;
 mod coverage;
 mod explained;
+mod forecast;
 mod generate;
 mod history;
 mod laws;
+mod linted;
 mod model;
 mod reference;
 mod wakes;

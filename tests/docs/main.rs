@@ -1,6 +1,7 @@
 //! What the documents say is what the code does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cli;
 mod readme;
 mod reference;
 mod runbooks;

@@ -8,7 +8,7 @@ use secrets_distributor::{
         conditions::{ConditionType, Reason},
         events::EventReason,
     },
-    settings::Cli,
+    cli::Cli,
     telemetry::traces::VARIABLES,
 };
 
@@ -92,8 +92,8 @@ pub fn is_known_variable(name: &str) -> bool {
 
 pub fn is_flag(flag: &str) -> bool {
     let command = Cli::command();
-    let run = command.find_subcommand("run").unwrap();
-    run.get_arguments().any(|arg| arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))
+    let mut arguments = command.get_subcommands().flat_map(|command| command.get_arguments());
+    arguments.any(|arg| arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))
 }
 
 fn is_test(name: &str) -> bool {

@@ -110,7 +110,7 @@ impl Bench {
     /// There is one policy, `p`.
     fn grants(self, spec: Value) -> Self {
         let object = object("DistributionPolicy", json!({ "name": "p", "uid": "p", "generation": 1 }), spec);
-        let policy = parse::policy(&object).unwrap();
+        let policy = crate::core::object::policy(&object).unwrap();
         let meta: ObjectMeta = object.metadata.clone();
         self.context.policy_reports.seen(&PolicyName::admitted("p"), &meta, None);
         self.context.world_mut().apply_policy(PolicyName::admitted("p"), Ok(Arc::new(policy)));

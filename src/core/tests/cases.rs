@@ -30,13 +30,20 @@ requests:
 
 fn run(table: &str) -> Vec<String> {
     let operator = NamespaceName::parse("secrets-distributor").unwrap();
-    let discrepancies = Table::parse(table).unwrap().run(policies(POLICY).unwrap(), operator);
-    discrepancies.iter().map(ToString::to_string).collect()
+    let judged = Table::parse(table).unwrap().run(policies(POLICY).unwrap(), operator);
+    judged.iter().flat_map(|judged| &judged.discrepancies).map(ToString::to_string).collect()
 }
 
 #[test]
 fn a_table_that_is_true_passes() {
     assert_eq!(run(TABLE), Vec::<String>::new());
+}
+
+#[test]
+fn each_request_has_its_line() {
+    let operator = NamespaceName::parse("secrets-distributor").unwrap();
+    let judged = Table::parse(TABLE).unwrap().run(policies(POLICY).unwrap(), operator);
+    assert_eq!(judged.iter().map(|judged| judged.line).collect::<Vec<_>>(), [5, 6, 7]);
 }
 
 #[test]
@@ -85,7 +92,7 @@ fn what_is_no_table_is_refused_with_its_place() {
         ("name: bad", "name: good", "same namespace and name"),
         ("{from: b, to: l}", "{from: ../b, to: l}", "requests[2].spec.secrets[1].from: must be a source name"),
         ("{name: team-b}", "{name: Team_B}", "namespaces[1].name: must be a namespace name"),
-        ("at: \"2026-01-01T00:00:00Z\"", "at: noon", "table: "),
+        ("at: \"2026-01-01T00:00:00Z\"", "at: noon", "at: "),
     ] {
         let error = Table::parse(&TABLE.replacen(from, to, 1)).unwrap_err().to_string();
         assert!(error.contains(told), "{to}: {error}");
@@ -103,7 +110,7 @@ fn a_policy_file_holds_policies_and_nothing_else() {
         ),
         ("sources: [a]", "sources: [a], source: [b]", "spec.rules.0.source: there is no such field"),
         ("sources: [a]", "sources: ['[a]']", "spec.rules[0].sources[0]: not a glob"),
-        ("sources: [a]", "sources: a", "policy: "),
+        ("sources: [a]", "sources: a", "spec.rules[0].sources: invalid type"),
     ] {
         let error = policies(&POLICY.replace(from, to)).unwrap_err().to_string();
         assert!(error.contains(told), "{to}: {error}");

@@ -2,6 +2,7 @@
 
 mod cases;
 mod census;
+mod lint;
 mod looks;
 mod observed;
 mod outcome;

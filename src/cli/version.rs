@@ -1,55 +1,61 @@
 //! What this program is, and what it was built of.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, process::ExitCode};
 
 use serde::Serialize;
 
+use super::{
+    error::Error,
+    output::{self, Format},
+};
+
 /// Says exactly which crates a build has. A crate that is not in it cannot be in the program.
-const LOCK: &str = include_str!("../Cargo.lock");
+const LOCK: &str = include_str!("../../Cargo.lock");
 
 /// Those that talk to the cluster, hold its objects, or keep a secret on its way.
 const MAIN: &[&str] = &["hyper", "k8s-openapi", "kube", "prometheus-client", "ring", "rustls", "tokio", "zeroize"];
 
-/// Form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Form {
-    /// Lines for people.
-    Text,
-    /// One JSON object.
-    Json,
+/// In which form.
+#[derive(Debug, clap::Args)]
+pub struct Version {
+    /// Form of the answer.
+    #[arg(short, long, value_name = "FORMAT", default_value_t = Format::Table,
+        value_parser = Format::among(&[Format::Table, Format::Json]), help_heading = "Output")]
+    output: Format,
+}
+
+impl Version {
+    /// Prints what the program is.
+    pub fn print(&self) -> Result<ExitCode, Error> {
+        let program = Program::of_this_build();
+        match self.output {
+            Format::Json => output::print_json(&program)?,
+            _ => output::print(&program.to_string())?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// The program.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Version {
-    /// Its version.
-    pub version: &'static str,
+struct Program {
+    version: &'static str,
     /// The commit of its sources, if the build was told: `make image` does.
-    pub commit: Option<&'static str>,
-    /// Version of each main dependency.
-    pub dependencies: BTreeMap<&'static str, &'static str>,
+    commit: Option<&'static str>,
+    dependencies: BTreeMap<&'static str, &'static str>,
 }
 
-impl Version {
-    /// That of this program.
-    pub fn of_this_program() -> Self {
+impl Program {
+    fn of_this_build() -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             commit: option_env!("SECRETS_DISTRIBUTOR_COMMIT").filter(|commit| !commit.is_empty()),
             dependencies: MAIN.iter().filter_map(|name| Some((*name, locked(name)?))).collect(),
         }
     }
-
-    /// The answer in that form, with a line's end.
-    pub fn told(&self, form: Form) -> String {
-        match form {
-            Form::Text => self.to_string(),
-            Form::Json => serde_json::to_string(self).unwrap_or_default() + "\n",
-        }
-    }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}", env!("CARGO_PKG_NAME"), self.version)?;
         writeln!(f, "commit {}", self.commit.unwrap_or("not told to the build"))?;
@@ -70,22 +76,11 @@ mod tests {
 
     #[test]
     fn each_main_dependency_has_a_version() {
-        let version = Version::of_this_program();
+        let version = Program::of_this_build();
         assert_eq!(version.dependencies.len(), MAIN.len(), "{version:?}");
         let is_version = |text: &&str| text.split('.').count() == 3 && text.starts_with(|c: char| c.is_ascii_digit());
         assert!(version.dependencies.values().all(is_version), "{version:?}");
         assert_eq!(locked("secrets-distributor"), Some(version.version));
         assert_eq!(locked("no-such-crate"), None);
-    }
-
-    #[test]
-    fn both_forms_tell_the_same() {
-        let version = Version::of_this_program();
-        let json: serde_json::Value = serde_json::from_str(&version.told(Form::Json)).unwrap();
-        let text = version.told(Form::Text);
-        assert!(text.starts_with(&format!("secrets-distributor {}\n", json["version"].as_str().unwrap())));
-        for (name, version) in json["dependencies"].as_object().unwrap() {
-            assert!(text.contains(&format!("\n{name} {}\n", version.as_str().unwrap())), "{text}");
-        }
     }
 }

@@ -1,0 +1,141 @@
+//! `bootstrap`: policies that grant exactly what the requests ask for.
+
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
+
+use super::{
+    cluster::ClusterArgs,
+    error::Error,
+    fetch, files,
+    output::{self, count},
+    progress::Progress,
+    view::View,
+};
+use crate::{
+    core::{
+        bootstrap::{self, Draft},
+        name::{NamespaceName, RequestKey},
+        policy::Namespace,
+    },
+    rbac::OPERATOR,
+};
+
+/// Requests that are named above a policy; more are counted.
+const NAMED: usize = 20;
+
+/// Of which requests.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Reads the requests of the whole cluster, of the namespace that --namespace names, or of files, and writes policies on
+standard output: as few as grant what the requests ask for and nothing else, one for each set of namespaces. They are in
+Audit: they grant nothing yet. Look at them, apply them, see in their statuses what they would grant, then change Audit
+to Enforce.
+
+Examples:
+  kubectl distribute bootstrap > policies.yaml
+  kubectl distribute bootstrap -n team-green
+  kubectl distribute bootstrap -f requests.yaml --namespaces namespaces.yaml")]
+pub struct Bootstrap {
+    /// Requests of this file (- is standard input) in place of a cluster's, as `kubectl get sd -A -o yaml` prints them.
+    #[arg(long, short = 'f', value_name = "FILE")]
+    filename: Option<PathBuf>,
+
+    /// The namespaces and their labels, for requests with a namespaceSelector.
+    #[arg(long, value_name = "FILE", requires = "filename")]
+    namespaces: Option<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+impl Bootstrap {
+    /// Writes the policies.
+    pub async fn answer(&self) -> Result<ExitCode, Error> {
+        let view = match &self.filename {
+            Some(file) => {
+                let namespaces = self.namespaces.as_deref().map(files::namespaces).transpose()?;
+                let mut view = Self::view(namespaces.unwrap_or_default())?;
+                files::requests(file)?.into_iter().try_for_each(|request| view.take_request(request))?;
+                view
+            }
+            None => self.of_cluster().await?,
+        };
+        let drafts = bootstrap::drafts(&view.world);
+        for draft in &drafts {
+            output::print(&text(draft)?)?;
+        }
+        let requests = drafts.iter().flat_map(|draft| &draft.requests).collect::<BTreeSet<_>>().len();
+        output::tell(&format!("{} for {}", plural(drafts.len()), count(requests, "request")));
+        let hopeless = bootstrap::hopeless(&view.world);
+        if !hopeless.is_empty() {
+            output::tell(&format!("left out, since no policy can grant a reserved type: {}", named(&hopeless)));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn of_cluster(&self) -> Result<View, Error> {
+        let cluster = self.cluster.connect().await?;
+        let (client, progress) = (&cluster.client, Progress::default());
+        let namespace = self.cluster.named_namespace()?;
+        let lists = async {
+            tokio::try_join!(
+                fetch::namespaces(client, &progress),
+                fetch::requests(client, namespace.as_ref(), &progress)
+            )
+        };
+        let (namespaces, requests) = progress.during("reading namespaces and requests", lists).await?;
+        let mut view = Self::view(namespaces)?;
+        requests.iter().for_each(|request| view.take_request_object(request));
+        Ok(view)
+    }
+
+    fn view(namespaces: Vec<Namespace>) -> Result<View, Error> {
+        let operator = NamespaceName::parse(OPERATOR).map_err(|error| Error::Usage(error.to_string()))?;
+        Ok(View::of_namespaces(operator, jiff::Timestamp::now(), namespaces))
+    }
+}
+
+fn plural(policies: usize) -> String {
+    format!("{policies} {}", if policies == 1 { "policy" } else { "policies" })
+}
+
+/// A document of its own, below a comment that says for whom it is.
+fn text(draft: &Draft) -> Result<String, Error> {
+    let requests: String = listed(&draft.requests).iter().map(|line| format!("# {line}\n")).collect();
+    // Not by way of a JSON value: the fields stand in the order in which people write them.
+    let policy = serde_saphyr::to_string(&draft.policy);
+    let policy = policy.map_err(|error| Error::System("cannot write YAML", std::io::Error::other(error)))?;
+    Ok(format!("---\n# For {}:\n{requests}{}\n", count(draft.requests.len(), "request"), policy.trim_end()))
+}
+
+fn listed(requests: &BTreeSet<RequestKey>) -> Vec<String> {
+    let mut lines: Vec<_> = requests.iter().take(NAMED).map(ToString::to_string).collect();
+    lines.extend(requests.len().checked_sub(NAMED + 1).map(|more| format!("and {} more", more + 1)));
+    lines
+}
+
+fn named(requests: &BTreeSet<RequestKey>) -> String {
+    listed(requests).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::SecretsDistribution, core::manifest};
+
+    #[test]
+    fn what_is_written_is_what_was_meant() {
+        let requests = "\
+- {metadata: {name: tls, namespace: a}, spec: {type: kubernetes.io/tls, secrets: [{from: C, to: tls.crt}, {from: K, to: tls.key}]}}
+- {metadata: {name: tls, namespace: b}, spec: {type: kubernetes.io/tls, secrets: [{from: C, to: tls.crt}, {from: K, to: tls.key}]}}
+- {metadata: {name: push, namespace: b}, spec: {adopt: true, namespaces: [a], secrets: [{from: D, to: d}]}}
+";
+        let mut view = Bootstrap::view(Vec::new()).unwrap();
+        let requests: Vec<SecretsDistribution> = serde_saphyr::from_str(requests).unwrap();
+        requests.into_iter().try_for_each(|request| view.take_request(request)).unwrap();
+        let drafts = bootstrap::drafts(&view.world);
+        let text: String = drafts.iter().map(|draft| text(draft).unwrap()).collect();
+        let read = manifest::policies(&text).unwrap();
+        assert_eq!(read, drafts.into_iter().map(|draft| draft.policy).collect::<Vec<_>>());
+        assert!(text.starts_with("---\n# For 1 request:\n# b/push\napiVersion: xlscsde.nhs.uk/v1\n"), "{text}");
+    }
+}
