@@ -12,8 +12,9 @@ use secrets_distributor::api::SecretsDistribution;
 use serde_json::json;
 
 use crate::collector::{Collector, Mood};
+use crate::is_ready;
 use crate::progress::narrated;
-use crate::site::{Site, Tenant, condition};
+use crate::site::{Site, Tenant};
 
 /// Namespaces that share the distributions of a run.
 const NAMESPACES: usize = 10;
@@ -120,8 +121,7 @@ async fn until_all_ready(tenant: &Tenant<'_>, each: usize) -> Result<()> {
 
 fn ready_name(request: SecretsDistribution) -> Option<String> {
     let status = request.status.unwrap_or_default();
-    let is_ready = condition(&status, "Ready").is_some_and(|ready| ready.status == "True");
-    request.metadata.name.filter(|name| is_ready && name != "first")
+    request.metadata.name.filter(|name| is_ready(&status) && name != "first")
 }
 
 fn name(setting: Option<Mood>) -> &'static str {
