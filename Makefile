@@ -22,6 +22,10 @@ sociable := $(filter-out $(faults) $(alone),$(suites))
 side_by_side := --no-print-directory --keep-going --output-sync=target --jobs=3
 unit_tests := cargo test --locked --package secrets-distributor; cargo test --locked --package e2e --lib --bins
 
+# Property tests draw the same cases each time, so that a red run tells about the change and not about the draw;
+# `make soak` draws others, and many more.
+export PROPTEST_RNG_SEED ?= 20260
+
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +71,10 @@ lint: toolchain ## Lint; a warning is an error.
 .PHONY: unit
 unit: toolchain ## Run what needs no control plane: unit and property tests.
 	@$(unit_tests)
+
+.PHONY: soak
+soak: toolchain ## Run the property tests of the decision on 20,000 other cases each.
+	@PROPTEST_RNG_SEED=$$RANDOM$$RANDOM PROPTEST_CASES=20000 cargo test --locked --test decision -- history laws explained
 
 .PHONY: e2e
 e2e: prerequisites ## Run the tests on a real control plane.

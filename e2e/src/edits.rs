@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use secrets_distributor::api::{SecretsDistribution, SecretsDistributionStatus};
 use serde_json::{Value, json};
 
-use crate::site::{SOON, Site, Tenant};
+use crate::site::{SOON, Site, Tenant, condition};
 use crate::{AuditEntries, Mark, Operator, eventually};
 
 /// The spec of a request for one source under the key `k`, and more fields.
@@ -25,6 +25,11 @@ pub fn asks(source: &str, more: Value) -> Value {
 pub fn targets_of(status: &SecretsDistributionStatus) -> Vec<(String, String, String)> {
     let told = status.targets.iter();
     told.map(|t| (t.namespace.clone(), format!("{:?}", t.state), t.reason.clone().unwrap_or_default())).collect()
+}
+
+/// Whether the condition Ready is True.
+pub fn is_ready(status: &SecretsDistributionStatus) -> bool {
+    condition(status, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
 impl Site {

@@ -44,7 +44,7 @@ pub(crate) use control_plane::{INSTALLED, repository};
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use collector::{Collector, Mood};
 pub use control_plane::ControlPlane;
-pub use edits::{asks, targets_of};
+pub use edits::{asks, is_ready, targets_of};
 pub use eventually::{Outcome, eventually};
 pub use jaeger::{Jaeger, JaegerSpan, JaegerTrace};
 pub use kubectl::{Kubectl, KubectlOutput};

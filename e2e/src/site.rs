@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::proxy::Proxy;
-use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, loopback};
+use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, is_ready, loopback};
 
 /// How long a change may take to show. Generous: what is tested is that it comes about, not how fast.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -308,8 +308,7 @@ impl Tenant<'_> {
 
     /// Waits until the request is Ready.
     pub async fn until_ready(&self, name: &str) -> Result<SecretsDistributionStatus> {
-        let ready = |status: &SecretsDistributionStatus| condition(status, "Ready").is_some_and(|c| c.status == "True");
-        self.until(name, "Ready", |status| ready(status).then(|| status.clone())).await
+        self.until(name, "Ready", |status| is_ready(status).then(|| status.clone())).await
     }
 
     /// Waits until the condition has that status and reason; answers with its message.

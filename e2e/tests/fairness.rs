@@ -4,11 +4,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use e2e::site::{Site, Tenant};
+use e2e::{
+    observer::revision,
+    site::{Site, Tenant},
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, ResourceExt,
+    Api,
     api::{ListParams, WatchEvent, WatchParams},
 };
 use serde_json::json;
@@ -112,8 +115,4 @@ async fn flood(noisy: &Tenant<'_>) -> Result<()> {
 async fn written(noisy: &Tenant<'_>) -> Result<Vec<u64>> {
     let secrets: Api<Secret> = noisy.secrets();
     secrets.list_metadata(&ListParams::default()).await?.items.iter().map(revision).collect()
-}
-
-fn revision(object: &impl ResourceExt) -> Result<u64> {
-    Ok(object.resource_version().context("no resource version")?.parse()?)
 }

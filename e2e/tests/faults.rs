@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::eventually;
 use e2e::observer::Observer;
 use e2e::proxy::{Action, Proxy, Rule, Which};
-use e2e::site::{SOON, Site, condition};
+use e2e::site::{SOON, Site};
+use e2e::{eventually, is_ready};
 use futures::future::try_join_all;
 use serde_json::json;
 
@@ -52,7 +52,7 @@ async fn survive(site: &Site, proxy: &Proxy, number: usize, fault: Action) -> Re
             let found = secret.and_then(|s| s.data?.get("k").map(|v| String::from_utf8_lossy(&v.0).into_owned()));
             let request = tenant.requests().get("r").await.map_err(|error| error.to_string())?;
             let status = request.status.unwrap_or_default();
-            let ready = condition(&status, "Ready").is_some_and(|ready| ready.status == "True");
+            let ready = is_ready(&status);
             let current = status.observed_generation == request.metadata.generation;
             if found == expected && ready == expected.is_some() && current {
                 Ok(())

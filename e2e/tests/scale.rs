@@ -4,10 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
-use e2e::{
-    AuditEntries, Operator, eventually,
-    site::{Site, condition},
-};
+use e2e::{AuditEntries, Operator, eventually, is_ready, site::Site};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{Api, api::ListParams};
 use secrets_distributor::api::SecretsDistribution;
@@ -90,7 +87,7 @@ async fn all_ready(site: &Site) -> Result<()> {
         let list = all.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         let ready = list.items.iter().filter(|request| {
             let status = request.status.as_ref();
-            status.and_then(|status| condition(status, "Ready")).is_some_and(|ready| ready.status == "True")
+            status.is_some_and(is_ready)
         });
         match ready.count() {
             ALL => Ok(()),

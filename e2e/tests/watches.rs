@@ -7,10 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use e2e::{
-    Operator, eventually,
-    site::{Site, condition},
-};
+use e2e::{Operator, eventually, is_ready, site::Site};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::{
     core::v1::{Namespace, Secret},
@@ -129,7 +126,7 @@ async fn all_ready(client: &Client, count: usize) -> Result<()> {
         let list = all.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         let ready = list.items.iter().filter(|request| {
             let status = request.status.as_ref();
-            status.and_then(|status| condition(status, "Ready")).is_some_and(|ready| ready.status == "True")
+            status.is_some_and(is_ready)
         });
         match ready.count() {
             ready if ready == count => Ok(()),

@@ -2,9 +2,10 @@
 //!
 //! Architecture invariant: nothing here knows the rest of the crate.
 
-/// Words that stand in objects for people and machines to read: an enum, and what each word means.
+/// Words for people and machines to read, in objects, traces or metrics: an enum, and what each word means. A word is
+/// that of the variant, unless another is given.
 macro_rules! closed_set {
-    ($(#[$meta:meta])* $set:ident { $( $(#[doc = $doc:literal])+ $name:ident, )+ }) => {
+    ($(#[$meta:meta])* $set:ident { $( $(#[doc = $doc:literal])+ $name:ident $(= $word:literal)?, )+ }) => {
         $(#[$meta])*
         pub enum $set {
             $( $(#[doc = $doc])+ $name, )+
@@ -14,9 +15,9 @@ macro_rules! closed_set {
             /// Every word, in order.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// The word as it stands in objects.
+            /// The word as it is written.
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name)),+ }
+                match self { $(Self::$name => closed_set!(@word $name $($word)?)),+ }
             }
 
             /// What it means, for the reference.
@@ -25,7 +26,10 @@ macro_rules! closed_set {
             }
         }
     };
+    (@word $name:ident) => { stringify!($name) };
+    (@word $name:ident $word:literal) => { $word };
 }
+pub(crate) use closed_set;
 
 pub mod conditions;
 pub mod events;

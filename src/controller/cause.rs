@@ -4,55 +4,36 @@ use std::time::Instant;
 
 use opentelemetry::trace::SpanContext;
 
+use crate::api::closed_set;
+
 /// The most links of one cause: what touches one request faster than it is worked on is told in part.
 const MAX_LINKS: usize = 8;
 
-macro_rules! kinds {
-    ($( $(#[doc = $doc:literal])+ $name:ident = $word:literal, )+) => {
-        /// What has happened.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum CauseKind {
-            $( $(#[doc = $doc])+ $name, )+
-        }
-
-        impl CauseKind {
-            /// Every kind.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The kind as it stands in traces and metrics.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $word),+ }
-            }
-
-            /// What it means, for the reference.
-            pub fn description(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc),+).trim_ascii()),+ }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// The request came, changed or went, or an older one that is in its way.
-    Request = "request",
-    /// A policy came, changed or went.
-    Policy = "policy",
-    /// A namespace came, changed or went.
-    Namespace = "namespace",
-    /// A source that it uses was rotated.
-    Rotation = "rotation",
-    /// The mounted folder has become usable or unusable.
-    Mount = "mount",
-    /// A Secret was edited or deleted by somebody, or shows what the operator wrote itself.
-    Secret = "secret",
-    /// A namespace was delegated to the operator, or is not any more.
-    Delegation = "delegation",
-    /// An instant has come: a policy begins or ends, a grace period is over.
-    Time = "time",
-    /// A Secret of somebody else, in the way of this one, is looked at again.
-    Recheck = "recheck",
-    /// This replica has read the cluster, or has begun to lead.
-    Start = "start",
+closed_set! {
+    /// What has happened.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    CauseKind {
+        /// The request came, changed or went, or an older one that is in its way.
+        Request = "request",
+        /// A policy came, changed or went.
+        Policy = "policy",
+        /// A namespace came, changed or went.
+        Namespace = "namespace",
+        /// A source that it uses was rotated.
+        Rotation = "rotation",
+        /// The mounted folder has become usable or unusable.
+        Mount = "mount",
+        /// A Secret was edited or deleted by somebody, or shows what the operator wrote itself.
+        Secret = "secret",
+        /// A namespace was delegated to the operator, or is not any more.
+        Delegation = "delegation",
+        /// An instant has come: a policy begins or ends, a grace period is over.
+        Time = "time",
+        /// A Secret of somebody else, in the way of this one, is looked at again.
+        Recheck = "recheck",
+        /// This replica has read the cluster, or has begun to lead.
+        Start = "start",
+    }
 }
 
 /// Why there is work for a key. What happens while the key waits is merged into one.

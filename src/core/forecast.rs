@@ -151,7 +151,11 @@ impl World {
     }
 
     fn standing(&self, request: &Arc<Request>, target: &Target, at: Timestamp) -> Standing {
-        match self.decide(request, &target.namespace, at) {
+        let decision = match self.wants(request, target) {
+            true => self.decide(request, &target.namespace, at),
+            false => self.decide_about_left(request, &target.namespace, at),
+        };
+        match decision {
             Decision::Permitted(permit) => Standing::Granted(permit.granted().iter().flatten().cloned().collect()),
             Decision::Denied(denial) => Standing::Refused {
                 reasons: denial.reasons.into_iter().flatten().collect(),

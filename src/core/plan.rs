@@ -256,7 +256,7 @@ impl World {
         self.wants(request, target) && matches!(self.decide(request, &target.namespace, now), Decision::Permitted(_))
     }
 
-    fn wants(&self, request: &Request, target: &Target) -> bool {
+    pub(super) fn wants(&self, request: &Request, target: &Target) -> bool {
         self.requests.destinations(&request.key).any(|(namespace, _)| request.target(namespace) == *target)
     }
 
@@ -275,7 +275,7 @@ impl World {
             return Some(Fate::Prune);
         }
         // A suspended request keeps what it has, but not what it is no longer granted.
-        match self.decide(request, &target.namespace, now) {
+        match self.decide_about_left(request, &target.namespace, now) {
             Decision::Denied(_) => Some(Fate::Revoke(revoke(observed, now))),
             _ => None,
         }

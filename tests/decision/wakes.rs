@@ -136,3 +136,16 @@ fn what_a_suspended_request_left_behind_goes_when_its_grant_expires() {
     assert_eq!(world.plan(&key, now()).unwrap().wake_at, Some(end));
     assert!(!world.plan(&key, end).unwrap().leftovers.is_empty());
 }
+
+#[test]
+fn what_a_suspended_request_left_behind_takes_no_place_in_a_quota_and_yields_to_nobody() {
+    let (mut world, key) = suspended_with_leftover();
+    let rule = json!({ "effect": "Allow", "sources": ["*"] });
+    let limited = json!({ "namespaces": { "names": ["platform"] }, "rules": [rule], "limits": { "distributions": 1 } });
+    happen(&mut world, a_policy("limited", limited));
+    let (other, request) = a_request("platform", 2, json!({}));
+    let touched = happen(&mut world, request);
+    assert!(world.plan(&other, now()).unwrap().targets[0].permit().is_some());
+    assert!(world.plan(&key, now()).unwrap().leftovers.is_empty());
+    assert!(!touched.contains(&key));
+}

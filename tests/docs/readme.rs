@@ -3,16 +3,9 @@
 use std::collections::BTreeSet;
 
 use clap::CommandFactory;
-use secrets_distributor::{
-    api::{
-        conditions::{ConditionType, Reason},
-        events::EventReason,
-    },
-    cli::Cli,
-    telemetry::traces::VARIABLES,
-};
+use secrets_distributor::{cli::Cli, telemetry::traces::VARIABLES};
 
-use super::{read, root};
+use super::{read, root, words_of_objects};
 
 /// Kinds that the README names in the form of a reason.
 const KINDS: [&str; 4] = ["SecretsDistribution", "DistributionPolicy", "RoleBinding", "ValidatingAdmissionPolicy"];
@@ -132,10 +125,7 @@ fn a_command_that_names_what_does_not_exist_is_found() {
 
 #[test]
 fn its_words_are_those_of_the_code() {
-    let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
-    let events = EventReason::ALL.iter().map(|reason| reason.as_str());
-    let conditions = ConditionType::ALL.iter().map(|kind| kind.as_str());
-    let known: BTreeSet<_> = reasons.chain(events).chain(conditions).chain(KINDS).collect();
+    let known: BTreeSet<_> = words_of_objects().chain(KINDS).collect();
     for span in spans(&read("README.md")) {
         let word = span.as_str();
         let in_humps = word.starts_with(|c: char| c.is_ascii_uppercase())

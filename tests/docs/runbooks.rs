@@ -2,20 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use secrets_distributor::{
-    api::{
-        conditions::{ConditionType, Reason},
-        events::EventReason,
-    },
-    rbac::OPERATOR,
-    telemetry::metrics::table,
-};
+use secrets_distributor::{rbac::OPERATOR, telemetry::metrics::table};
 
 use serde_json::Value;
 
 use super::{
     read,
     readme::{commands, is_flag, is_known_variable, is_variable, problems, prose, spans},
+    words_of_objects,
 };
 
 const FILE: &str = "docs/runbooks.md";
@@ -110,10 +104,7 @@ fn a_command_that_names_what_does_not_exist_is_found() {
 
 #[test]
 fn their_words_are_those_of_the_code() {
-    let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
-    let events = EventReason::ALL.iter().map(|reason| reason.as_str());
-    let conditions = ConditionType::ALL.iter().map(|kind| kind.as_str());
-    let known: BTreeSet<_> = reasons.chain(events).chain(conditions).chain(PLACEHOLDERS).chain(OF_OTHERS).collect();
+    let known: BTreeSet<_> = words_of_objects().chain(PLACEHOLDERS).chain(OF_OTHERS).collect();
     for span in spans(&read(FILE)) {
         let word = span.as_str();
         let is_word =

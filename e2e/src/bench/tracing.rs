@@ -1,5 +1,6 @@
 //! What tracing costs: the same distributions without it, with a collector that works, and with bad ones.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,9 @@ use secrets_distributor::api::SecretsDistribution;
 use serde_json::json;
 
 use crate::collector::{Collector, Mood};
+use crate::is_ready;
 use crate::progress::narrated;
-use crate::site::{Site, Tenant, condition};
+use crate::site::{Site, Tenant};
 
 /// Namespaces that share the distributions of a run.
 const NAMESPACES: usize = 10;
@@ -104,18 +106,22 @@ async fn ask(tenants: &[Tenant<'_>], each: usize) -> Result<()> {
 
 async fn until_all_ready(tenant: &Tenant<'_>, each: usize) -> Result<()> {
     let api: Api<SecretsDistribution> = tenant.requests();
-    let version = api.list(&ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
+    let list = api.list(&ListParams::default()).await?;
+    let version = list.metadata.resource_version.unwrap_or_default();
+    // Some are Ready before the watch begins.
+    let mut ready: BTreeSet<_> = list.items.into_iter().filter_map(ready_name).collect();
     let mut events = api.watch(&WatchParams::default(), &version).await?.boxed();
-    let mut ready = std::collections::BTreeSet::new();
     while ready.len() < each {
         let event = events.try_next().await?.context("the watch has ended")?;
         let (WatchEvent::Added(request) | WatchEvent::Modified(request)) = event else { continue };
-        let status = request.status.unwrap_or_default();
-        if condition(&status, "Ready").is_some_and(|ready| ready.status == "True") {
-            ready.extend(request.metadata.name.filter(|name| name != "first"));
-        }
+        ready.extend(ready_name(request));
     }
     Ok(())
+}
+
+fn ready_name(request: SecretsDistribution) -> Option<String> {
+    let status = request.status.unwrap_or_default();
+    request.metadata.name.filter(|name| is_ready(&status) && name != "first")
 }
 
 fn name(setting: Option<Mood>) -> &'static str {

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use secrets_distributor::api::{SecretsDistribution, names};
 
+use crate::is_ready;
 use crate::site::condition;
 
 /// A version of an object.
@@ -164,8 +165,9 @@ fn stamp(value: &[u8]) -> Option<&str> {
 /// The status was just written, and says Ready of the current generation.
 fn news_of_ready(request: &SecretsDistribution) -> bool {
     let Some(status) = &request.status else { return false };
-    let ready = condition(status, "Ready").is_some_and(|ready| ready.status == "True");
-    ready && status.observed_generation == request.metadata.generation && request.metadata.deletion_timestamp.is_none()
+    is_ready(status)
+        && status.observed_generation == request.metadata.generation
+        && request.metadata.deletion_timestamp.is_none()
 }
 
 /// The Secrets that a status calls written.

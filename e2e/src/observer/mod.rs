@@ -126,6 +126,7 @@ where
     Ok((task, reached))
 }
 
-fn revision(object: &impl ResourceExt) -> Result<u64> {
+/// The revision of the store at which the object was last written.
+pub fn revision(object: &impl ResourceExt) -> Result<u64> {
     Ok(object.resource_version().context("no resource version")?.parse()?)
 }

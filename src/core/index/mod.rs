@@ -196,6 +196,27 @@ impl World {
 
     /// Decides about a request in one destination.
     pub fn decide(&self, request: &Arc<Request>, destination: &NamespaceName, now: Timestamp) -> Decision {
+        self.decide_within(request, destination, now, Self::full_quota)
+    }
+
+    /// Decides about a Secret that a request has left behind. It takes no place in the quota, so that none can push
+    /// it out: a quota bounds what is asked for, and this is not asked for any more.
+    pub(super) fn decide_about_left(
+        &self,
+        request: &Arc<Request>,
+        destination: &NamespaceName,
+        now: Timestamp,
+    ) -> Decision {
+        self.decide_within(request, destination, now, |_, _, _| None)
+    }
+
+    fn decide_within(
+        &self,
+        request: &Arc<Request>,
+        destination: &NamespaceName,
+        now: Timestamp,
+        full_quota: impl Fn(&Self, Ask<'_>, &Applicable<'_>) -> Option<u32>,
+    ) -> Decision {
         if !self.is_ready() {
             return Decision::Unready;
         }
@@ -203,7 +224,7 @@ impl World {
         let requester = self.policies.namespace_or_unknown(&request.key.namespace);
         let policies = self.applicable(&destination, now);
         let ask = Ask { request, requester: &requester, destination: &destination };
-        decide::decide(ask, &policies, self.full_quota(ask, &policies))
+        decide::decide(ask, &policies, full_quota(self, ask, &policies))
     }
 
     /// The older request that writes the target, if there is one: only granted requests count, so that a

@@ -3,6 +3,8 @@
 //! Nothing else can be recorded: the names below are the only values of their types. Attributes without our prefix are
 //! those of OpenTelemetry's semantic conventions.
 
+use crate::api::closed_set;
+
 /// Name and meaning of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attribute {
@@ -147,52 +149,31 @@ spans! {
     internal NAMESPACE_CHANGE = "namespace change" within []: [NAMESPACE, CHANGE, REQUESTS];
 }
 
-macro_rules! results {
-    ($( $(#[doc = $doc:literal])+ $name:ident = $word:literal, )+) => {
-        /// What came of an attempt, or of one of its targets. Of several the first of these is that of the attempt.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Ended {
-            $( $(#[doc = $doc])+ $name, )+
-        }
-
-        impl Ended {
-            /// Every result.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The result as it stands in traces and logs.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $word),+ }
-            }
-
-            /// What it means, for the reference.
-            pub fn description(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc),+).trim_ascii()),+ }
-            }
-        }
-    };
-}
-
-results! {
-    /// The API server, or the operator, failed: tried again with backoff. The span is an error.
-    Failed = "failed",
-    /// The object cannot be understood.
-    Invalid = "invalid",
-    /// No policy grants it.
-    Denied = "denied",
-    /// The grant is gone; the Secret is deleted when its grace period ends.
-    Revoking = "revoking",
-    /// The grant is gone; the Secret stays, as its policy said.
-    Retained = "retained",
-    /// Granted, but something is in the way; the reason says what.
-    Held = "held",
-    /// It is written when it is its turn at the rate limit.
-    Throttled = "throttled",
-    /// The Secret was created or changed.
-    Written = "written",
-    /// The Secret was deleted.
-    Deleted = "deleted",
-    /// Only of an attempt: every Secret is as it should be, and the status says so now.
-    Reported = "reported",
-    /// Only of a target: the Secret was as it should be.
-    Unchanged = "unchanged",
+closed_set! {
+    /// What came of an attempt, or of one of its targets. Of several the first of these is that of the attempt.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    Ended {
+        /// The API server, or the operator, failed: tried again with backoff. The span is an error.
+        Failed = "failed",
+        /// The object cannot be understood.
+        Invalid = "invalid",
+        /// No policy grants it.
+        Denied = "denied",
+        /// The grant is gone; the Secret is deleted when its grace period ends.
+        Revoking = "revoking",
+        /// The grant is gone; the Secret stays, as its policy said.
+        Retained = "retained",
+        /// Granted, but something is in the way; the reason says what.
+        Held = "held",
+        /// It is written when it is its turn at the rate limit.
+        Throttled = "throttled",
+        /// The Secret was created or changed.
+        Written = "written",
+        /// The Secret was deleted.
+        Deleted = "deleted",
+        /// Only of an attempt: every Secret is as it should be, and the status says so now.
+        Reported = "reported",
+        /// Only of a target: the Secret was as it should be.
+        Unchanged = "unchanged",
+    }
 }
