@@ -25,7 +25,7 @@ unit_tests := cargo test --locked --package secrets-distributor; cargo test --lo
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "KUBEBUILDER_ASSETS (a folder of programs) or E2E_KUBECONFIG (a cluster) spare building the control plane."
+	@echo "KUBEBUILDER_ASSETS (a folder of programs), or E2E_KUBECONFIG (a cluster) and JAEGER_BINARY, spare building them."
 
 .PHONY: demo
 demo: prerequisites ## Show the main job on a real control plane; KEEP=1 leaves it running.
@@ -80,7 +80,7 @@ toolchain:
 
 .PHONY: prerequisites
 prerequisites: toolchain
-ifeq ($(KUBEBUILDER_ASSETS)$(E2E_KUBECONFIG),)
+ifeq ($(KUBEBUILDER_ASSETS)$(and $(E2E_KUBECONFIG),$(JAEGER_BINARY)),)
 	$(call need,go,$(install_go))
 endif
 
@@ -89,6 +89,6 @@ go_version = $(shell awk '$$1 == "go" { print $$2; exit }' e2e/controlplane/go.m
 go_archive = https://go.dev/dl/go$(go_version).linux-\$$(dpkg --print-architecture).tar.gz
 define install_go
 Install it: curl -fsSL $(go_archive) | tar -C /usr/local -xz && export PATH=\$$PATH:/usr/local/go/bin. \
-Or build no control plane: set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager and \
-kubectl, or E2E_KUBECONFIG to the kubeconfig of a cluster.
+Or build nothing: set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager, kubectl and \
+jaeger, or E2E_KUBECONFIG to the kubeconfig of a cluster and JAEGER_BINARY to Jaeger's all-in-one.
 endef

@@ -101,16 +101,18 @@ pub async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Answers until `shutdown`.
+/// Answers until `shutdown`; also what `more` has.
 pub async fn serve(
     listener: TcpListener,
     gates: Gates,
     metrics: Metrics,
+    more: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let readiness = Router::new().route("/livez", get("ok\n")).route("/readyz", get(readyz)).with_state(gates);
-    let router = readiness.merge(Router::new().route("/metrics", get(scrape)).with_state(metrics));
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    let router = readiness.merge(Router::new().route("/metrics", get(scrape)).with_state(metrics)).merge(more);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 async fn scrape(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, traces};
 
 /// Why a configuration gives no client.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ impl From<kube::Error> for Unusable {
 }
 
 /// A client like [`Client::try_from`] makes it, on connections that each pass `admit` before their first byte. Every
-/// call is counted.
+/// call is counted, and a span where it is a part of an attempt.
 pub fn client<S, E>(
     config: &Config,
     metrics: &Metrics,
@@ -70,6 +70,7 @@ where
 
     let service = ServiceBuilder::new()
         .layer(metrics.api_calls())
+        .layer(traces::client_layer(&config.cluster_url))
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)

@@ -73,6 +73,26 @@ impl From<NotLeader> for ApiFailure {
 }
 
 impl ApiFailure {
+    /// One word for the kind, for `error.type` of spans.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::AlreadyExists => "already_exists",
+            Self::Conflict => "conflict",
+            Self::NotFound => "not_found",
+            Self::NotAllowed => "not_allowed",
+            Self::Terminating => "terminating",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::Refused => "refused",
+            Self::Invalid(_) => "invalid",
+            Self::Busy(_) => "busy",
+            Self::Outdated => "outdated",
+            Self::Unreachable => "unreachable",
+            Self::Status(_) => "status",
+            Self::NotLeader => "not_leader",
+            Self::Garbled => "garbled",
+        }
+    }
+
     fn of_status(status: &kube::core::Status) -> Self {
         let causes = status.details.iter().flat_map(|details| &details.causes);
         match status.code {

@@ -14,6 +14,7 @@ use http::{HeaderValue, header::USER_AGENT};
 use kube::{Config, config::InferConfigError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
     task::{JoinError, JoinSet},
 };
@@ -25,7 +26,10 @@ use crate::{
     controller,
     lease::{self, Candidate, Identity, Leadership},
     settings::Settings,
-    telemetry::{self, Metrics},
+    telemetry::{
+        self, LogLevel, Metrics,
+        traces::{Replica, Traces},
+    },
 };
 
 /// How long what is in hand may take to finish after a signal; the process leaves within 5 s.
@@ -46,6 +50,9 @@ pub enum Error {
     /// The configuration of the cluster cannot be used.
     #[error("the cluster's configuration cannot be used: {0}")]
     BadCluster(#[from] Unusable),
+    /// The collector of traces cannot be spoken to as its settings say.
+    #[error("traces cannot be sent: {0}; check the OTEL_* variables, or set OTEL_TRACES_EXPORTER=none")]
+    BadCollector(String),
     /// The admin server cannot have its address.
     #[error("--listen [env LISTEN] = {0}: {1}; choose an address of this machine and a port that is free, or port 0")]
     Listen(SocketAddr, #[source] io::Error),
@@ -64,7 +71,7 @@ impl Error {
     /// 2: what was configured cannot work. 1: it failed while running.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NoCluster(_) | Self::BadCluster(_) => ExitCode::from(2),
+            Self::NoCluster(_) | Self::BadCluster(_) | Self::BadCollector(_) => ExitCode::from(2),
             Self::Listen(..) | Self::System(..) | Self::Panicked | Self::EndedEarly => ExitCode::from(1),
         }
     }
@@ -87,15 +94,22 @@ fn raise_limit_of_files() -> io::Result<()> {
 
 /// Runs the operator until a signal.
 pub fn run(settings: Settings) -> ExitCode {
-    telemetry::init(settings.log_format, &settings.log_filter);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::System("cannot start threads", error));
+    let identity = identity(settings.identity.as_deref());
+    let metrics = Metrics::new(settings.metrics_namespace_label);
+    let started = runtime.and_then(|runtime| Ok((start_traces(&settings, &identity, &metrics, &runtime)?, runtime)));
+    let traces = started.as_ref().map_or_else(|_| Traces::off(), |(traces, _)| traces.clone());
+    let log_level = telemetry::init(settings.log_format, &settings.log_filter, &traces);
     if let Err(error) = raise_limit_of_files() {
         tracing::warn!("cannot raise the limit of open files: {error}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&Error::System("cannot start threads", error)),
+    let runtime = match started {
+        Ok((_, runtime)) => runtime,
+        Err(error) => return failed(&error),
     };
-    let result = runtime.block_on(operate(settings));
+    let result = runtime.block_on(operate(settings, identity, metrics, log_level));
+    traces.finish();
     // Not dropped: that would wait for a read that hangs on the mount.
     runtime.shutdown_background();
     match result {
@@ -104,23 +118,37 @@ pub fn run(settings: Settings) -> ExitCode {
     }
 }
 
+fn start_traces(
+    settings: &Settings,
+    identity: &Identity,
+    metrics: &Metrics,
+    runtime: &Runtime,
+) -> Result<Traces, Error> {
+    let Some(traces) = &settings.traces else { return Ok(Traces::off()) };
+    let replica = Replica {
+        instance: identity.holder().to_string(),
+        namespace: settings.namespace.to_string(),
+        pod: settings.identity.clone(),
+    };
+    Traces::start(traces, &replica, metrics, runtime.handle()).map_err(|error| Error::BadCollector(error.to_string()))
+}
+
 fn failed(error: &Error) -> ExitCode {
     tracing::error!("{error}");
     error.exit_code()
 }
 
-async fn operate(settings: Settings) -> Result<(), Error> {
+async fn operate(settings: Settings, identity: Identity, metrics: Metrics, log_level: LogLevel) -> Result<(), Error> {
     let shutdown = shutdown_on_signal().map_err(|error| Error::System("cannot listen for signals", error))?;
-    let identity = identity(settings.identity.as_deref());
     let config = config(&settings, &identity).await?;
     let (gates, leadership) = (Gates::of_the_operator(), Leadership::default());
-    let metrics = Metrics::new(settings.metrics_namespace_label);
     let unguarded = client::client(&config, &metrics, Ok::<_, Infallible>)?;
     let client = lease::gate::client(unguarded.clone(), &config, &metrics, &leadership)?;
     let listener = admin::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
 
     let mut parts = JoinSet::new();
-    let server = admin::serve(listener, gates.clone(), metrics.clone(), shutdown.clone());
+    let more = telemetry::level::router(log_level);
+    let server = admin::serve(listener, gates.clone(), metrics.clone(), more, shutdown.clone());
     parts.spawn(async { server.await.map_err(|error| Error::System("the admin server failed", error)) });
     let candidate = Candidate::new(
         unguarded,

@@ -1,30 +1,21 @@
 //! What was typed ([`Args`]) becomes what is meant ([`Settings`]), or says what is wrong with it.
 
-use std::{fmt, fs, io::Read, net::SocketAddr, path::PathBuf, time::Duration};
+mod values;
 
-use clap::{CommandFactory, Parser, ValueEnum};
-use jiff::SignedDuration;
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{CommandFactory, Parser};
 
 use crate::{
     access::SecretsAccess,
-    core::{
-        bytes::SecretBytes,
-        name::{NamespaceName, SecretName},
-        policy::Rate,
+    core::{bytes::SecretBytes, name::NamespaceName, policy::Rate},
+    telemetry::{
+        LogFilter, LogFormat,
+        traces::{self, TraceUrl},
     },
-    lease,
-    telemetry::{LogFilter, LogFormat},
 };
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
-
-/// Below this a key could be guessed, and with it the digest of a short secret.
-const MIN_KEY_BYTES: usize = 32;
-const MAX_KEY_BYTES: usize = 4096;
-const MAX_WORKERS: usize = 1024;
-
-/// A shorter lease would be lost by every small delay.
-const MIN_LEASE: Duration = Duration::from_secs(2);
 
 /// What `run --help` says after the settings.
 pub const AFTER_HELP: &str = "\
@@ -73,7 +64,8 @@ pub struct Args {
     #[arg(long, env, value_name = "TEXT", default_value = PROGRAM, help_heading = "Identity")]
     managed_by: String,
 
-    /// Address of /livez, /readyz and /metrics. With port 0 the system chooses one; the log tells which.
+    /// Address of /livez, /readyz and /metrics, and of /log-level, which answers this machine only. With port 0 the
+    /// system chooses one; the log tells which.
     #[arg(long, env, value_name = "IP:PORT", default_value = "0.0.0.0:8080", help_heading = "Process")]
     listen: String,
 
@@ -87,7 +79,7 @@ pub struct Args {
     log_format: String,
 
     /// What to log: error, warn, info, debug or trace, or directives such as info,kube_runtime=debug. What could show
-    /// the content of a Secret cannot be switched on.
+    /// the content of a Secret cannot be switched on. Changed while it runs by PUT /log-level.
     #[arg(long, env, value_name = "DIRECTIVES", default_value = "info", help_heading = "Process")]
     log_level: String,
 
@@ -102,6 +94,11 @@ pub struct Args {
     /// 24h. Without meaning otherwise.
     #[arg(long, env, value_name = "DURATION", default_value = "10m", help_heading = "Cluster")]
     resync_interval: String,
+
+    /// Address at which people open a trace, with {traceID} in its place, such as
+    /// https://jaeger.example.org/trace/{traceID}. It is told in events.
+    #[arg(long, env, value_name = "URL", help_heading = "Process")]
+    trace_url: Option<String>,
 
     /// How many requests are worked on at once: 1 to 1024.
     #[arg(long, env, value_name = "NUMBER", default_value = "16", help_heading = "Cluster")]
@@ -154,6 +151,10 @@ pub struct Settings {
     pub secrets_access: SecretsAccess,
     /// Within which time each is looked at, where none is watched.
     pub resync_interval: Duration,
+    /// Where traces go; none are made without it.
+    pub traces: Option<traces::Settings>,
+    /// Where people open a trace.
+    pub trace_url: Option<TraceUrl>,
     /// Reconciles in flight; at least 1.
     pub workers: usize,
     /// How fast Secrets are written into a namespace that no policy limits.
@@ -197,24 +198,28 @@ impl TryFrom<Args> for Settings {
     /// Looks at every value before it answers, so that one start tells all that is wrong.
     fn try_from(args: Args) -> Result<Self, BadSettings> {
         let mut bad = BadSettings::default();
-        let secrets_path = bad.check("secrets_path", &args.secrets_path, directory);
-        let poll_interval = bad.check("poll_interval", &args.poll_interval, duration);
-        let digest_key = bad.check("digest_key_file", args.digest_key_file.as_deref().unwrap_or_default(), key);
-        let namespace = bad.check("namespace", &args.namespace, namespace);
-        let service_account = bad.check("service_account", &args.service_account, service_account);
-        let managed_by = bad.check("managed_by", &args.managed_by, annotation);
-        let listen = bad.check("listen", &args.listen, address);
-        let metrics_namespace_label = bad.check("metrics_namespace_label", &args.metrics_namespace_label, boolean);
-        let log_format = bad.check("log_format", &args.log_format, log_format);
-        let log_filter = bad.check("log_level", &args.log_level, log_filter);
-        let secrets_access = bad.check("secrets_access", &args.secrets_access, secrets_access);
-        let resync_interval = bad.check("resync_interval", &args.resync_interval, resync_interval);
-        let workers = bad.check("workers", &args.workers, workers);
-        let burst = bad.check("rate_limit_burst", &args.rate_limit_burst, burst);
-        let rate_limit = bad.check("rate_limit", &args.rate_limit, |text| rate(text, burst.unwrap_or(1)));
-        let api_timeout = bad.check("api_timeout", &args.api_timeout, duration);
-        let identity = bad.check("identity", args.identity.as_deref().unwrap_or_default(), identity);
-        let lease_duration = bad.check("lease_duration", &args.lease_duration, lease_duration);
+        let secrets_path = bad.check("secrets_path", &args.secrets_path, values::directory);
+        let poll_interval = bad.check("poll_interval", &args.poll_interval, values::duration);
+        let digest_key = bad.check("digest_key_file", args.digest_key_file.as_deref().unwrap_or_default(), values::key);
+        let namespace = bad.check("namespace", &args.namespace, values::namespace);
+        let service_account = bad.check("service_account", &args.service_account, values::service_account);
+        let managed_by = bad.check("managed_by", &args.managed_by, values::annotation);
+        let listen = bad.check("listen", &args.listen, values::address);
+        let metrics_namespace_label =
+            bad.check("metrics_namespace_label", &args.metrics_namespace_label, values::boolean);
+        let log_format = bad.check("log_format", &args.log_format, values::log_format);
+        let log_filter = bad.check("log_level", &args.log_level, values::log_filter);
+        let secrets_access = bad.check("secrets_access", &args.secrets_access, values::secrets_access);
+        let resync_interval = bad.check("resync_interval", &args.resync_interval, values::resync_interval);
+        let trace_url = bad.check("trace_url", args.trace_url.as_deref().unwrap_or_default(), TraceUrl::parse);
+        let traces = traces::Settings::read(|name| std::env::var(name).ok());
+        let traces = traces.map_err(|problems| bad.0.extend(problems.0)).ok();
+        let workers = bad.check("workers", &args.workers, values::workers);
+        let burst = bad.check("rate_limit_burst", &args.rate_limit_burst, values::burst);
+        let rate_limit = bad.check("rate_limit", &args.rate_limit, |text| values::rate(text, burst.unwrap_or(1)));
+        let api_timeout = bad.check("api_timeout", &args.api_timeout, values::duration);
+        let identity = bad.check("identity", args.identity.as_deref().unwrap_or_default(), values::identity);
+        let lease_duration = bad.check("lease_duration", &args.lease_duration, values::lease_duration);
         let settings = || {
             Some(Self {
                 secrets_path: secrets_path?,
@@ -229,6 +234,8 @@ impl TryFrom<Args> for Settings {
                 log_filter: log_filter?,
                 secrets_access: secrets_access?,
                 resync_interval: resync_interval?,
+                traces: traces?,
+                trace_url: trace_url?,
                 workers: workers?,
                 rate_limit: rate_limit.filter(|_| burst.is_some())?,
                 api_timeout: api_timeout?,
@@ -238,124 +245,4 @@ impl TryFrom<Args> for Settings {
         };
         settings().ok_or(bad)
     }
-}
-
-fn directory(text: &str) -> Result<PathBuf, String> {
-    match text {
-        "" => Err("must name the folder of the sources, such as /mnt/secrets".into()),
-        text if fs::metadata(text).is_ok_and(|found| !found.is_dir()) => {
-            Err("is not a folder; name the folder that the sources are mounted at".into())
-        }
-        text => Ok(PathBuf::from(text)),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let bounds = Duration::from_millis(10)..=Duration::from_secs(3600);
-    let within = parse_duration(text).filter(|duration| bounds.contains(duration));
-    within.ok_or_else(|| "must be a duration from 10ms to 1h, such as 500ms, 10s or 2m".into())
-}
-
-fn lease_duration(text: &str) -> Result<Duration, String> {
-    let within = parse_duration(text).filter(|duration| (MIN_LEASE..=lease::MAX_DURATION).contains(duration));
-    within.ok_or_else(|| "must be a duration from 2s to 5m, such as 12s".into())
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok())
-}
-
-/// A pod's name, or none.
-fn identity(text: &str) -> Result<Option<String>, String> {
-    let problem = "must be a name such as that of a pod: at most 253 lower-case letters, digits, '-' and '.'";
-    match text {
-        "" => Ok(None),
-        text => SecretName::parse(text).map(|name| Some(name.to_string())).map_err(|_| problem.into()),
-    }
-}
-
-/// Reads the key. What is not a regular file is not opened: a FIFO would hang the start.
-fn key(path: &str) -> Result<SecretBytes, String> {
-    const MAKE: &str = "make one with: head -c 32 /dev/urandom > FILE";
-    if path.is_empty() {
-        return Err(format!("is required: a file with at least {MIN_KEY_BYTES} random bytes; {MAKE}"));
-    }
-    match fs::metadata(path) {
-        Err(error) => return Err(format!("cannot be read: {error}; {MAKE}")),
-        Ok(found) if !found.is_file() => return Err(format!("is not a regular file; {MAKE}")),
-        Ok(_) => {}
-    }
-    // With its full capacity from the start the buffer never moves, and leaves no copy behind.
-    let mut bytes = Vec::with_capacity(MAX_KEY_BYTES + 1);
-    let read = fs::File::open(path).and_then(|file| file.take(MAX_KEY_BYTES as u64 + 1).read_to_end(&mut bytes));
-    let key = SecretBytes::new(bytes);
-    match read {
-        Err(error) => Err(format!("cannot be read: {error}; {MAKE}")),
-        Ok(count) if count < MIN_KEY_BYTES => {
-            Err(format!("has {count} bytes, and must have at least {MIN_KEY_BYTES}; {MAKE}"))
-        }
-        Ok(count) if count > MAX_KEY_BYTES => Err(format!("has more than {MAX_KEY_BYTES} bytes; {MAKE}")),
-        Ok(_) => Ok(key),
-    }
-}
-
-fn namespace(text: &str) -> Result<NamespaceName, String> {
-    NamespaceName::parse(text).map_err(|error| error.to_string())
-}
-
-/// A ServiceAccount is named as a Secret is: by a DNS subdomain.
-fn service_account(text: &str) -> Result<String, String> {
-    let problem = "must be the name of a ServiceAccount: at most 253 lower-case letters, digits, '-' and '.'";
-    SecretName::parse(text).map(|name| name.to_string()).map_err(|_| problem.into())
-}
-
-fn annotation(text: &str) -> Result<String, String> {
-    let fits = !text.trim().is_empty() && text.len() <= 253 && !text.chars().any(char::is_control);
-    fits.then(|| text.into()).ok_or_else(|| "must be 1 to 253 characters of text, without control characters".into())
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "must be an IP address and a port, such as 0.0.0.0:8080 or [::]:8080".into())
-}
-
-fn boolean(text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| "must be true or false".into())
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    LogFormat::from_str(text, true).map_err(|_| "must be json or text".into())
-}
-
-fn log_filter(text: &str) -> Result<LogFilter, String> {
-    LogFilter::parse(text).map_err(|error| {
-        format!("{error}; must be error, warn, info, debug or trace, or directives such as info,kube_runtime=debug")
-    })
-}
-
-fn secrets_access(text: &str) -> Result<SecretsAccess, String> {
-    SecretsAccess::parse(text).ok_or_else(|| "must be watch or writeOnly".into())
-}
-
-fn resync_interval(text: &str) -> Result<Duration, String> {
-    let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
-    let within = parse_duration(text).filter(|duration| bounds.contains(duration));
-    within.ok_or_else(|| "must be a duration from 1s to 24h, such as 30s, 10m or 1h".into())
-}
-
-fn workers(text: &str) -> Result<usize, String> {
-    let parsed = text.parse().ok().filter(|count| (1..=MAX_WORKERS).contains(count));
-    parsed.ok_or_else(|| format!("must be a number from 1 to {MAX_WORKERS}"))
-}
-
-fn burst(text: &str) -> Result<u32, String> {
-    let parsed = text.parse().ok().filter(|burst| (1..=100_000).contains(burst));
-    parsed.ok_or_else(|| "must be a number from 1 to 100000".into())
-}
-
-fn rate(text: &str, burst: u32) -> Result<Rate, String> {
-    let parsed = text.split_once('/').and_then(|(writes, per)| {
-        let writes = writes.parse().ok().filter(|writes| (1..=100_000).contains(writes))?;
-        Rate::new(writes, duration(per).ok()?, burst)
-    });
-    parsed.ok_or_else(|| "must be writes/time, such as 600/1m: 1 to 100000 writes in a time from 10ms to 1h".into())
 }

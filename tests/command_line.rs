@@ -127,6 +127,7 @@ fn help_tells_every_setting_with_its_variable_and_default() {
         ("--listen", "LISTEN", "0.0.0.0:8080"),
         ("--log-format", "LOG_FORMAT", "json"),
         ("--log-level", "LOG_LEVEL", "info"),
+        ("--trace-url", "TRACE_URL", ""),
         ("--workers", "WORKERS", "16"),
         ("--secrets-access", "SECRETS_ACCESS", "watch"),
         ("--resync-interval", "RESYNC_INTERVAL", "10m"),
@@ -184,6 +185,7 @@ fn a_wrong_setting_is_refused_with_flag_variable_value_and_advice() {
         ("--namespace", "POD_NAMESPACE", "Not_A_Label", "lower-case"),
         ("--service-account", "SERVICE_ACCOUNT", "a b", "lower-case"),
         ("--managed-by", "MANAGED_BY", "a\nb", "control characters"),
+        ("--trace-url", "TRACE_URL", "https://jaeger", "{traceID}"),
     ] {
         let by_variable = surroundings.command().env(env, value).output().unwrap();
         let by_flag = surroundings.command().arg(format!("{flag}={value}")).output().unwrap();
@@ -202,6 +204,21 @@ fn all_that_is_wrong_is_told_at_once() {
     let output = Surroundings::new().command().args(["--workers=0", "--listen=x", "--log-format=y"]).output().unwrap();
     assert_eq!(stderr(&output).matches("error: --").count(), 3, "{}", stderr(&output));
     assert_eq!(program().args(["run", "--nonsense"]).output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn a_wrong_variable_for_traces_is_refused_and_without_an_address_nobody_looks_at_it() {
+    const WRONG: (&str, &str) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon");
+    let surroundings = Surroundings::new();
+    let mut command = surroundings.command();
+    let output = command.env(WRONG.0, WRONG.1).env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1").output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let expected = "error: OTEL_EXPORTER_OTLP_PROTOCOL = \"carrier-pigeon\": must be http/protobuf or grpc";
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    let (running, mut log) = Running::start(surroundings.command().env(WRONG.0, WRONG.1));
+    bound_address(&mut log);
+    running.signal(Signal::TERM);
 }
 
 #[test]
@@ -230,6 +247,7 @@ fn it_answers_while_it_lives_and_stops_when_asked() {
         let address = bound_address(&mut log);
         let rest = std::thread::spawn(move || log.read_to_string(&mut String::new()));
         assert!(get(address, "/livez").starts_with("HTTP/1.1 200"));
+        assert!(get(address, "/log-level").ends_with("\r\n\r\ninfo\n"));
         let ready = get(address, "/readyz");
         assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
         for gate in ["requests: ", "policies: ", "namespaces: ", "sources: "] {

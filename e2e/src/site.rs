@@ -182,8 +182,12 @@ impl Site {
 
     /// A new namespace; not delegated.
     pub async fn undelegated_tenant(&self, prefix: &str) -> Result<Tenant<'_>> {
-        let namespace = self.cluster.namespace(prefix).await?;
-        Ok(Tenant { site: self, namespace, client: self.cluster.client().await? })
+        self.existing_tenant(&self.cluster.namespace(prefix).await?).await
+    }
+
+    /// A namespace that somebody has made.
+    pub async fn existing_tenant(&self, namespace: &str) -> Result<Tenant<'_>> {
+        Ok(Tenant { site: self, namespace: namespace.to_owned(), client: self.cluster.client().await? })
     }
 
     /// Creates or replaces a policy.

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use e2e::Jaeger;
 use e2e::site::{Site, Tenant};
 use serde_json::{Value, json};
 
@@ -63,9 +64,11 @@ async fn objects(tenant: &Tenant<'_>) -> Result<String> {
 
 #[tokio::test]
 async fn a_secret_is_nowhere_but_in_its_secret() -> Result<()> {
-    let site = Site::prepare().await?.configured(|mut config| {
+    let site = Site::prepare().await?;
+    let jaeger = Jaeger::start(&site.cluster).await?;
+    let site = site.configured(|mut config| {
         config.log_level = "trace".to_owned();
-        config
+        jaeger.traced(config)
     });
     site.start_operator().await?;
     let tenant = site.tenant("canary").await?;
@@ -110,6 +113,11 @@ async fn a_secret_is_nowhere_but_in_its_secret() -> Result<()> {
     assert!(logs.contains("\"level\":\"TRACE\"") || logs.contains("\"level\":\"DEBUG\""), "the log is a detailed one");
     traces.assert_none_in("the log", &logs);
     traces.assert_none_in("an object", &objects(&tenant).await?);
+    let trace = tenant.until("good", "a trace", |status| status.trace_id.clone()).await?;
+    jaeger.trace(&trace).await?;
+    let spans = jaeger.everything().await?;
+    assert!(spans.contains("InvalidForType") && spans.contains("NotDelegated"), "the failures are there: {spans}");
+    traces.assert_none_in("a span", &spans);
     traces.assert_none_in("/readyz", &site.until_readyz(200, "ok").await?);
     let metrics = site.metrics_text().await?;
     assert!(metrics.contains("reason=\"InvalidForType\""), "the failures are counted: {metrics}");

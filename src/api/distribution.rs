@@ -48,6 +48,13 @@ use super::schema;
         type_ = "string",
         json_path = ".metadata.annotations.xlscsde\\.nhs\\.uk/secretUsage",
         priority = 1
+    ),
+    printcolumn(
+        name = "Trace",
+        type_ = "string",
+        json_path = ".status.traceID",
+        description = "Trace of the attempt that this status tells of",
+        priority = 1
     )
 )]
 #[serde(rename_all = "camelCase")]
@@ -196,6 +203,11 @@ pub struct SecretsDistributionStatus {
     /// When the operator acts again by itself: the end of a grace period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Time>,
+
+    /// Trace of the last attempt that wrote a Secret of this request or changed what is said here; absent while the
+    /// operator makes no traces.
+    #[serde(default, rename = "traceID", skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
 }
 
 /// State of the Secret in one destination.

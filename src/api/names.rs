@@ -69,6 +69,13 @@ marks! {
 
     /// On a request, for people: what the Secret is for. Shown as the wide column Usage.
     Annotation SECRET_USAGE = "xlscsde.nhs.uk/secretUsage";
+
+    /// On a request: the trace of the pipeline that applied it, in W3C form (`00-trace-span-01`). The operator's traces
+    /// of the request are linked to it; what has another form is ignored.
+    Annotation TRACEPARENT = "xlscsde.nhs.uk/traceparent";
+
+    /// On an event: the trace of the attempt that it tells of.
+    Annotation TRACE_ID = "xlscsde.nhs.uk/trace-id";
 }
 
 /// Label of a namespace: its name. The only one that the API server itself guarantees.

@@ -103,8 +103,6 @@ pub struct Status {
     pub generation: Option<i64>,
     /// The status.
     pub told: SecretsDistributionStatus,
-    /// Trace of what it tells of, if the operator makes traces.
-    pub trace_id: Option<String>,
 }
 
 impl Status {
@@ -114,7 +112,6 @@ impl Status {
         Self {
             generation: object.metadata.generation,
             told: status.and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default(),
-            trace_id: status.and_then(|status| Some(status.get("traceID")?.as_str()?.to_string())),
         }
     }
 
@@ -206,7 +203,7 @@ impl View {
         let parsed = Request::parse(&request)?;
         let (key, generation) = (parsed.key.clone(), request.metadata.generation);
         let told = request.status.unwrap_or_default();
-        self.statuses.insert(key.clone(), Status { generation, told, trace_id: None });
+        self.statuses.insert(key.clone(), Status { generation, told });
         self.world.apply_request(key, Stored::Valid(Arc::new(parsed)));
         Ok(())
     }

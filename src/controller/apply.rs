@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::Instrument;
 
 use super::{Context, events::Note};
 use crate::{
@@ -19,7 +20,13 @@ use crate::{
     error::ApiFailure,
     lease::Term,
     limits::Urgency,
-    telemetry::metrics::Operation,
+    telemetry::{
+        metrics::Operation,
+        traces::{
+            Traced,
+            names::{CONFIRM, LIMIT, THROTTLE_DELAY},
+        },
+    },
 };
 
 /// How often a write is tried again at once because the Secret changed under it.
@@ -27,7 +34,9 @@ const TRIES: usize = 4;
 
 /// How a write ended.
 pub enum Written {
-    /// The Secret is as it should be; what there is to tell about it.
+    /// The Secret was as it should be.
+    Unchanged,
+    /// The Secret was created or changed; what there is to tell about it.
     Done(Option<Note>),
     /// What stands there is not ours to touch.
     Conflict(String),
@@ -92,14 +101,16 @@ impl Context {
         urgency: Urgency,
         paid: &mut Paid,
     ) -> Result<Result<(), Duration>, ApiFailure> {
-        self.is_still_permitted(permit).await?;
+        self.is_still_permitted(permit).instrument(CONFIRM.start()).await?;
         let term = self.leadership.check()?;
         if paid.0 == Some(term) {
             return Ok(Ok(()));
         }
+        let span = LIMIT.start();
         let namespace = permit.target().namespace;
         let rate = self.world().rate(&namespace, Timestamp::now()).unwrap_or(self.default_rate);
         let taken = self.limits.take(term.number(), &namespace, &permit.request().key, urgency, rate);
+        span.set(THROTTLE_DELAY, taken.err().unwrap_or_default().as_secs_f64());
         paid.0 = taken.is_ok().then_some(term);
         Ok(taken)
     }
@@ -119,7 +130,7 @@ impl Context {
             self.world().requests.get(key).is_some_and(|stored| stored.uid() == uid)
         });
         match step {
-            Step::Keep => Ok(Written::Done(None)),
+            Step::Keep => Ok(Written::Unchanged),
             Step::Refuse(why) => Ok(conflict(rendered, why)),
             Step::Change(ownership) => self.change(rendered, observed, ownership, paid).await,
         }

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     Context,
+    cause::{Cause, CauseKind},
     queue::{Priority, jitter},
 };
 use crate::{
@@ -102,7 +103,7 @@ async fn look_for_a_term(context: &Context, namespace: &NamespaceName, recheck: 
     stream::iter(looks).buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
     // Now what is not known is not there.
     let touched = context.world_mut().set_delegation(namespace, Delegation::Granted);
-    context.queue.add(touched, Priority::Change);
+    context.queue.add(touched, Priority::Change, &Cause::new(CauseKind::Delegation));
     tokio::select! {
         () = recheck.notified() => Err(Refused),
         refused = look_again_and_again(context, namespace) => refused,
@@ -182,7 +183,7 @@ where
 impl Context {
     fn take_in(&self, target: &Target, found: Option<Observed>) {
         let touched = self.world_mut().looked_at(target, found);
-        self.queue.add(touched, Priority::Change);
+        self.queue.add(touched, Priority::Change, &Cause::new(CauseKind::Secret));
     }
 
     /// A write has met something else than what is known. Where no watch tells what, looks.

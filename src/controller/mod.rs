@@ -1,6 +1,8 @@
 //! The shell around the core: it watches, carries out what was decided, and reports.
 
 mod apply;
+pub mod cause;
+mod done;
 mod events;
 mod freshness;
 mod gauges;
@@ -15,12 +17,15 @@ mod recorder;
 mod report;
 mod secret_api;
 mod secret_body;
+#[cfg(test)]
+mod tests;
+mod traced;
 mod watch;
 
 use std::{
     future::Future,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use governor::clock::MonotonicClock;
@@ -28,8 +33,11 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use self::{
+    cause::{Cause, CauseKind},
+    done::Attempt,
     freshness::Freshness,
     looks::Looks,
     namespaces::Namespaces,
@@ -103,18 +111,22 @@ pub async fn run(
 /// One worker: one key after the other.
 async fn work(context: Arc<Context>, shutdown: CancellationToken) {
     loop {
-        let key = tokio::select! {
+        let (key, cause) = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            key = context.next() => key,
+            next = context.next() => next,
         };
-        let (this, at) = (context.clone(), key.clone());
-        match attempt(async move { this.reconcile(&at).await }).await {
-            Ok(next) => context.schedule(&key, next),
+        let (this, at, why, span) = (context.clone(), key.clone(), cause.clone(), traced::begin(&key, &cause));
+        match attempt(async move { this.reconcile(&at, &why).await }.instrument(span.clone())).await {
+            Ok(attempt) => {
+                traced::conclude(&span, &key, &attempt);
+                context.schedule(&key, attempt.next, cause);
+            }
             Err(Panicked) => {
                 tracing::error!(request = %key, "reconcile panicked; retried with backoff");
-                context.queue.add_failed(key.clone());
-                context.report_panic(&key).await;
+                traced::conclude(&span, &key, &Attempt::failed(Next::default(), "panic"));
+                context.queue.add_failed(key.clone(), cause);
+                context.report_panic(&key).instrument(span).await;
             }
         }
         context.queue.done(&key);
@@ -139,7 +151,7 @@ async fn take_over(context: Arc<Context>) {
         context.world_mut().secrets.forget_expiries();
         context.policy_reports.counts_changed();
         let every = context.world().every_key();
-        context.queue.add(every, Priority::Retry);
+        context.queue.add(every, Priority::Retry, &Cause::new(CauseKind::Start));
         context.leadership.over(term).await;
     }
 }
@@ -149,6 +161,8 @@ async fn take_over(context: Arc<Context>) {
 struct Next {
     at: Option<Timestamp>,
     after: Option<Duration>,
+    /// Somebody else is in the way, who may have gone by then.
+    recheck: Option<Duration>,
     /// Its turn at the rate limit.
     turn: Option<Duration>,
     failed: bool,
@@ -166,7 +180,7 @@ impl Context {
             extent: Mutex::default(),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
             secrets: SecretApi::new(client.clone(), settings.api_timeout, settings.secrets_access),
-            reports: Reports::new(client.clone(), settings.api_timeout),
+            reports: Reports::new(client.clone(), settings.api_timeout, settings.trace_url.clone()),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
             limits: Limits::new(MonotonicClock),
             default_rate: settings.rate_limit,
@@ -182,34 +196,39 @@ impl Context {
         }
     }
 
-    /// The next key; none while another replica leads.
-    async fn next(&self) -> RequestKey {
+    /// The next key, and why; none while another replica leads.
+    async fn next(&self) -> (RequestKey, Cause) {
         loop {
             let term = self.leadership.gained().await;
             tokio::select! {
                 biased;
                 () = self.leadership.over(term) => {}
-                key = self.queue.next() => return key,
+                next = self.queue.next() => return next,
             }
         }
     }
 
-    fn schedule(&self, key: &RequestKey, next: Next) {
+    /// What the attempt has left to do comes back for the same cause.
+    fn schedule(&self, key: &RequestKey, next: Next, cause: Cause) {
         match next.failed {
-            true => self.queue.add_failed(key.clone()),
+            true => self.queue.add_failed(key.clone(), cause.clone()),
             false => self.queue.succeeded(key),
         }
         let until = next.at.map(|at| at.duration_since(Timestamp::now()).unsigned_abs());
         // A little late rather than a little early: at the instant itself the answer has just changed.
         let until = until.map(|wait| wait + Duration::from_millis(5));
+        let then = |kind, wait| Cause::since(kind, Instant::now() + wait);
         if let Some(wait) = until {
-            self.queue.add_after(key.clone(), wait, Priority::Revocation);
+            self.queue.add_after(key.clone(), wait, Priority::Revocation, then(CauseKind::Time, wait));
         }
         if let Some(wait) = next.turn {
-            self.queue.add_after(key.clone(), wait, Priority::Change);
+            self.queue.add_after(key.clone(), wait, Priority::Change, cause.clone().again());
+        }
+        if let Some(wait) = next.recheck {
+            self.queue.add_after(key.clone(), wait, Priority::Retry, then(CauseKind::Recheck, wait));
         }
         if let Some(wait) = next.after {
-            self.queue.add_after(key.clone(), wait, Priority::Retry);
+            self.queue.add_after(key.clone(), wait, Priority::Retry, cause.again());
         }
     }
 
@@ -228,20 +247,9 @@ impl Next {
         let soonest = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         self.at = self.at.into_iter().chain(other.at).min();
         self.after = soonest(self.after, other.after);
+        self.recheck = soonest(self.recheck, other.recheck);
         self.turn = soonest(self.turn, other.turn);
         self.failed |= other.failed;
         self.abandoned |= other.abandoned;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_caught_and_what_it_said_is_dropped() {
-        let outcome = attempt(async { panic!("hunter2") as u8 }).await;
-        assert_eq!(outcome, Err(Panicked));
-        assert_eq!(attempt(async { 7 }).await, Ok(7));
     }
 }

@@ -19,7 +19,12 @@ use kube::{
 };
 use tokio::{sync::Notify, sync::Semaphore, task::AbortHandle, time::sleep};
 
-use super::{Context, looks::look_until_refused, queue::Priority};
+use super::{
+    Context,
+    cause::{Cause, CauseKind},
+    looks::look_until_refused,
+    queue::Priority,
+};
 use crate::{
     access::SecretsAccess,
     api::names,
@@ -120,7 +125,8 @@ async fn follow(context: Arc<Context>, namespace: NamespaceName, recheck: Arc<No
             let mut world = context.world_mut();
             let wanted = world.requests.claims_in(&namespace).next().is_some();
             asleep.store(!wanted, Ordering::Release);
-            context.queue.add(world.set_delegation(&namespace, Delegation::Refused), Priority::Change);
+            let touched = world.set_delegation(&namespace, Delegation::Refused);
+            context.queue.add(touched, Priority::Change, &Cause::new(CauseKind::Delegation));
             wanted
         };
         match wanted {
@@ -170,6 +176,7 @@ fn take_in(
     event: Event<PartialObjectMeta<Secret>>,
     listed: &mut BTreeSet<Target>,
 ) {
+    let mut cause = Cause::new(CauseKind::Secret);
     let touched = match event {
         Event::Init => {
             listed.clear();
@@ -191,10 +198,11 @@ fn take_in(
             let mut touched: BTreeSet<_> = gone.iter().flat_map(|target| world.delete_secret(target)).collect();
             touched.extend(world.set_delegation(namespace, Delegation::Granted));
             listed.clear();
+            cause.kind = CauseKind::Delegation;
             touched
         }
     };
-    context.queue.add(touched, Priority::Change);
+    context.queue.add(touched, Priority::Change, &cause);
 }
 
 fn parse(namespace: &NamespaceName, secret: PartialObjectMeta<Secret>) -> Option<(Target, Observed)> {

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::lanes::Lanes;
+use super::{cause::Cause, lanes::Lanes};
 use crate::core::{backoff, name::RequestKey};
 
 /// Why there is work to do: the more urgent goes first.
@@ -68,11 +68,11 @@ struct State {
     due: Lanes,
     /// Since when each key is due.
     since: HashMap<RequestKey, Instant>,
-    /// Keys being worked on; and how urgent they are if they came in again meanwhile.
-    running: HashMap<RequestKey, Option<Priority>>,
+    /// Keys being worked on; and how urgent they are, and why, if they came in again meanwhile.
+    running: HashMap<RequestKey, Option<(Priority, Cause)>>,
     later: BTreeSet<(Instant, RequestKey, Priority)>,
     /// The one instant for which a key waits; a nearer one replaces it.
-    waiting: HashMap<RequestKey, (Instant, Priority)>,
+    waiting: HashMap<RequestKey, (Instant, Priority, Cause)>,
     failures: HashMap<RequestKey, u32>,
 }
 
@@ -85,37 +85,40 @@ impl Queue {
     }
 
     /// Adds keys that are due now.
-    pub fn add(&self, keys: impl IntoIterator<Item = RequestKey>, priority: Priority) {
+    pub fn add(&self, keys: impl IntoIterator<Item = RequestKey>, priority: Priority, cause: &Cause) {
         let mut state = self.lock();
-        keys.into_iter().for_each(|key| state.add(key, priority));
+        keys.into_iter().for_each(|key| state.add(key, priority, cause.clone()));
         drop(state);
         self.changed.notify_one();
     }
 
-    /// Adds a key that is due after `delay`, unless it is due sooner already.
-    pub fn add_after(&self, key: RequestKey, delay: Duration, priority: Priority) {
+    /// Adds a key that is due after `delay`; if it is due sooner already, only its cause is added.
+    pub fn add_after(&self, key: RequestKey, delay: Duration, priority: Priority, mut cause: Cause) {
         let due = Instant::now() + delay;
         let mut state = self.lock();
-        if state.waiting.get(&key).is_some_and(|(known, _)| *known <= due) {
+        if let Some((_, _, why)) = state.waiting.get_mut(&key).filter(|(known, ..)| *known <= due) {
+            why.merge(cause);
             return;
         }
-        if let Some((known, priority)) = state.waiting.insert(key.clone(), (due, priority)) {
+        if let Some((known, priority, why)) = state.waiting.remove(&key) {
             state.later.remove(&(known, key.clone(), priority));
+            cause.merge(why);
         }
+        state.waiting.insert(key.clone(), (due, priority, cause));
         state.later.insert((due, key, priority));
         drop(state);
         self.changed.notify_one();
     }
 
     /// Adds a key whose work failed: due after a delay that doubles with every failure in a row.
-    pub fn add_failed(&self, key: RequestKey) {
+    pub fn add_failed(&self, key: RequestKey, cause: Cause) {
         let failures = {
             let mut state = self.lock();
             let failures = state.failures.entry(key.clone()).or_default();
             *failures = failures.saturating_add(1);
             *failures
         };
-        self.add_after(key, backoff::delay(failures, jitter()), Priority::Retry);
+        self.add_after(key, backoff::delay(failures, jitter()), Priority::Retry, cause.again());
     }
 
     /// The work for a key did not fail: its next failure starts with the shortest delay.
@@ -123,17 +126,17 @@ impl Queue {
         self.lock().failures.remove(key);
     }
 
-    /// Waits for a key that is due. Call [`Queue::done`] with it afterwards.
-    pub async fn next(&self) -> RequestKey {
+    /// Waits for a key that is due, and answers why it is. Call [`Queue::done`] with it afterwards.
+    pub async fn next(&self) -> (RequestKey, Cause) {
         loop {
             let changed = self.changed.notified();
             let wake_at = {
                 let mut state = self.lock();
                 state.promote(Instant::now());
-                if let Some(key) = state.take() {
+                if let Some(taken) = state.take() {
                     // Whoever waits beside us: there may be more.
                     self.changed.notify_one();
-                    return key;
+                    return taken;
                 }
                 state.later.first().map(|(due, ..)| *due)
             };
@@ -148,8 +151,8 @@ impl Queue {
     pub fn done(&self, key: &RequestKey) {
         let mut state = self.lock();
         state.due.finished(&key.namespace);
-        if let Some(Some(priority)) = state.running.remove(key) {
-            state.add(key.clone(), priority);
+        if let Some(Some((priority, cause))) = state.running.remove(key) {
+            state.add(key.clone(), priority, cause);
         }
         drop(state);
         self.changed.notify_one();
@@ -172,30 +175,34 @@ impl Queue {
 }
 
 impl State {
-    fn add(&mut self, key: RequestKey, priority: Priority) {
+    fn add(&mut self, key: RequestKey, priority: Priority, cause: Cause) {
         match self.running.get_mut(&key) {
-            Some(again) => *again = Some(again.map_or(priority, |known| known.min(priority))),
             None => {
                 self.since.entry(key.clone()).or_insert_with(Instant::now);
-                self.due.add(key, priority);
+                self.due.add(key, priority, cause);
             }
+            Some(Some((known, why))) => {
+                *known = priority.min(*known);
+                why.merge(cause);
+            }
+            Some(again) => *again = Some((priority, cause)),
         }
     }
 
     fn promote(&mut self, now: Instant) {
         while self.later.first().is_some_and(|(due, ..)| *due <= now) {
-            if let Some((_, key, priority)) = self.later.pop_first() {
-                self.waiting.remove(&key);
-                self.add(key, priority);
+            let Some((_, key, _)) = self.later.pop_first() else { return };
+            if let Some((_, priority, cause)) = self.waiting.remove(&key) {
+                self.add(key, priority, cause);
             }
         }
     }
 
-    fn take(&mut self) -> Option<RequestKey> {
-        let key = self.due.take()?;
+    fn take(&mut self) -> Option<(RequestKey, Cause)> {
+        let (key, cause) = self.due.take()?;
         self.since.remove(&key);
         self.running.insert(key.clone(), None);
-        Some(key)
+        Some((key, cause))
     }
 }
 
@@ -208,23 +215,27 @@ pub fn jitter() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::cause::CauseKind, *};
     use crate::core::name::{NamespaceName, SecretName};
 
     fn key(name: &str) -> RequestKey {
         RequestKey { namespace: NamespaceName::parse("ns").unwrap(), name: SecretName::parse(name).unwrap() }
     }
 
+    fn cause() -> Cause {
+        Cause::new(CauseKind::Request)
+    }
+
     async fn next_now(queue: &Queue) -> Option<RequestKey> {
-        tokio::time::timeout(Duration::from_millis(1), queue.next()).await.ok()
+        tokio::time::timeout(Duration::from_millis(1), queue.next()).await.ok().map(|(key, _)| key)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_queued_once_and_never_worked_on_twice_at_a_time() {
         let queue = Queue::new(16);
-        queue.add([key("a"), key("a"), key("b")], Priority::Change);
+        queue.add([key("a"), key("a"), key("b")], Priority::Change, &cause());
         assert_eq!(next_now(&queue).await, Some(key("a")));
-        queue.add([key("a")], Priority::Change);
+        queue.add([key("a")], Priority::Change, &cause());
         assert_eq!(next_now(&queue).await, Some(key("b")));
         assert_eq!(next_now(&queue).await, None, "a is being worked on");
         queue.done(&key("a"));
@@ -237,10 +248,10 @@ mod tests {
     async fn a_later_key_is_due_at_the_nearest_of_its_instants() {
         let queue = Queue::new(16);
         let start = Instant::now();
-        queue.add_after(key("a"), Duration::from_secs(60), Priority::Retry);
-        queue.add_after(key("a"), Duration::from_secs(5), Priority::Retry);
-        queue.add_after(key("a"), Duration::from_secs(90), Priority::Retry);
-        assert_eq!(queue.next().await, key("a"));
+        queue.add_after(key("a"), Duration::from_secs(60), Priority::Retry, cause());
+        queue.add_after(key("a"), Duration::from_secs(5), Priority::Retry, cause());
+        queue.add_after(key("a"), Duration::from_secs(90), Priority::Retry, cause());
+        assert_eq!(queue.next().await.0, key("a"));
         assert_eq!(start.elapsed().as_secs(), 5);
         queue.done(&key("a"));
         assert_eq!(next_now(&queue).await, None, "one instant, one turn");
@@ -256,14 +267,14 @@ mod tests {
             running,
         };
         assert_eq!(queue.load(), load([0; 4], None, 0, 0));
-        queue.add([key("a"), key("b")], Priority::Change);
+        queue.add([key("a"), key("b")], Priority::Change, &cause());
         tokio::time::advance(Duration::from_secs(3)).await;
-        queue.add([key("c")], Priority::Revocation);
-        queue.add([key("b")], Priority::Rotation);
-        queue.add_after(key("d"), Duration::from_secs(60), Priority::Retry);
+        queue.add([key("c")], Priority::Revocation, &cause());
+        queue.add([key("b")], Priority::Rotation, &cause());
+        queue.add_after(key("d"), Duration::from_secs(60), Priority::Retry, cause());
         assert_eq!(queue.load(), load([1, 1, 1, 0], Some(Duration::from_secs(3)), 1, 0));
-        assert_eq!((queue.next().await, queue.next().await), (key("c"), key("b")));
-        queue.add([key("b")], Priority::Change);
+        assert_eq!((queue.next().await.0, queue.next().await.0), (key("c"), key("b")));
+        queue.add([key("b")], Priority::Change, &cause());
         assert_eq!(
             queue.load(),
             load([0, 0, 1, 0], Some(Duration::from_secs(3)), 1, 2),
@@ -283,12 +294,32 @@ mod tests {
                 queue.succeeded(&key("a"));
             }
             let start = Instant::now();
-            queue.add_failed(key("a"));
+            queue.add_failed(key("a"), cause());
             queue.next().await;
             queue.done(&key("a"));
             waits.push(start.elapsed());
         }
         assert!(waits[4] > waits[0] * 4, "{waits:?}");
         assert!(waits[5] < waits[4], "{waits:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_to_a_key_that_waits_or_is_worked_on_is_one_cause() {
+        let queue = Queue::new(16);
+        let rotation = Cause::new(CauseKind::Rotation);
+        queue.add([key("a")], Priority::Rotation, &rotation);
+        queue.add([key("a")], Priority::Change, &Cause::new(CauseKind::Policy));
+        assert_eq!(queue.next().await, (key("a"), rotation.clone()));
+
+        queue.add([key("a")], Priority::Rotation, &rotation);
+        queue.add([key("a")], Priority::Change, &Cause::new(CauseKind::Policy));
+        queue.done(&key("a"));
+        assert_eq!(queue.next().await, (key("a"), rotation.clone()));
+        queue.done(&key("a"));
+
+        queue.add_failed(key("a"), rotation.clone());
+        queue.add_after(key("a"), Duration::ZERO, Priority::Change, Cause::new(CauseKind::Policy));
+        queue.add_after(key("a"), Duration::from_secs(3600), Priority::Change, Cause::new(CauseKind::Time));
+        assert_eq!(queue.next().await, (key("a"), rotation.again()), "the second attempt at the same");
     }
 }

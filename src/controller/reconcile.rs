@@ -7,19 +7,24 @@ use std::{
 
 use futures::{FutureExt, StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
+use tracing::{Instrument, Span};
 
 use super::{
     Context, Next,
     apply::{Written, outranked},
+    cause::Cause,
+    done::{Attempt, Cleared, Done, ended, ended_by},
     events::Note,
+    traced,
 };
 use crate::{
     api::conditions::Reason,
     core::{
         bytes::SecretBytes,
         decide::{Denial, Permit},
+        explain::RuleRef,
         index::{Origin, SecretState, Stored},
-        name::{PolicyName, RequestKey, SourceName, Target},
+        name::{RequestKey, SourceName, Target},
         outcome::{self, End, Outcome},
         plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
         render::render,
@@ -27,7 +32,13 @@ use crate::{
     },
     error::ApiFailure,
     source::{Contents, MountError, SourceError},
-    telemetry::metrics::Decided,
+    telemetry::{
+        metrics::Decided,
+        traces::{
+            Traced, current_trace,
+            names::{APPLY, BYTES, DECIDE, Ended, KEYS, READ, RENDER, STATUS, TARGETS},
+        },
+    },
 };
 
 /// Destinations of one request that are written at a time.
@@ -42,28 +53,36 @@ const OUTDATED_RETRY: Duration = Duration::from_millis(200);
 
 impl Context {
     /// Plan, read, write, clear, report: the whole flow for one key.
-    pub(super) async fn reconcile(&self, key: &RequestKey) -> Next {
+    pub(super) async fn reconcile(&self, key: &RequestKey, cause: &Cause) -> Attempt {
         let now = Timestamp::now();
-        let Some(plan) = self.plan(key, now) else { return Next::default() };
+        let Some(plan) = self.plan(key, now) else { return Attempt::idle(Next::default()) };
         let mut next = Next { at: plan.wake_at, ..Next::default() };
         let contents = self.read(&plan).await;
         let done = self.carry_out(&plan, &contents, now).await;
         let cleared = self.clear_all(&plan, now).await;
         done.iter().for_each(|done| next.merge(done.next));
-        next.failed |= cleared.failed;
         if next.abandoned {
-            return Next { failed: true, ..Next::default() };
+            return Attempt::failed(Next { failed: true, ..Next::default() }, ApiFailure::NotLeader.kind());
         }
-        self.count_attempts(key, &plan, &done);
+        self.count_attempts(key, &plan, &done, cause);
+        let ended = ended(&plan, &done, &cleared);
+        let failure = done.iter().find_map(|done| done.failure.filter(|_| done.ended().0 == Ended::Failed));
         let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
+        let changed = done.iter().any(|done| done.changed.is_some());
         let settled = plan.is_complete() && !done.iter().any(|done| done.put_off);
         let outcomes = settled.then(|| done.into_iter().filter_map(|done| self.outcome(&plan.subject, done)).collect());
-        next.failed |= self.report(key, &plan, outcomes, notes, now).await.is_err();
-        next
+        let told = Told { outcomes, notes, changed };
+        let told = self.report(key, &plan, told, now).instrument(STATUS.start()).await;
+        next.failed |= cleared.failure.is_some() || told.is_err();
+        // A status that somebody has edited meanwhile is written anew: that is no failure.
+        let untold = told.as_ref().err().filter(|failure| **failure != ApiFailure::Conflict);
+        let failure = failure.or(cleared.failure).or(untold.map(ApiFailure::kind));
+        Attempt::of(next, &ended, failure, told.unwrap_or(false))
     }
 
     /// Plans, and counts what was decided.
     fn plan(&self, key: &RequestKey, now: Timestamp) -> Option<Plan> {
+        let span = DECIDE.start();
         let (plan, took) = {
             let world = self.world();
             let begun = Instant::now();
@@ -75,15 +94,23 @@ impl Context {
         };
         self.metrics.decision_took(took);
         plan.targets.iter().for_each(|plan| self.metrics.decided(&plan.target.namespace, decided(&plan.aim)));
+        span.set(TARGETS, traced::count(plan.targets.len()));
+        if let Subject::Live(request) = &plan.subject {
+            traced::link_pipeline(&Span::current(), request);
+        }
         Some(plan)
     }
 
-    fn count_attempts(&self, key: &RequestKey, plan: &Plan, done: &[Done]) {
+    fn count_attempts(&self, key: &RequestKey, plan: &Plan, done: &[Done], cause: &Cause) {
         if let Subject::Invalid { .. } = plan.subject {
             self.metrics.attempted(&key.namespace, Reason::InvalidRequest);
         }
         let ended = done.iter().filter(|done| !done.put_off);
         ended.for_each(|done| self.metrics.attempted(&done.target.namespace, done.end.reason()));
+        for at in done.iter().filter(|done| done.end == End::Synced).filter_map(|done| done.changed) {
+            let trace = current_trace().map(|trace| trace.to_string());
+            self.metrics.propagated(cause.kind.as_str(), at.saturating_duration_since(cause.since), trace);
+        }
     }
 
     /// One generation of every source that is granted; nothing is opened for what is not.
@@ -93,16 +120,35 @@ impl Context {
         if sources.is_empty() {
             return Ok(Contents::new());
         }
-        let folder = self.folder.clone();
+        let (folder, span) = (self.folder.clone(), READ.start());
         let read = tokio::task::spawn_blocking(move || folder.read(&sources)).await;
-        read.unwrap_or(Err(MountError::Unstable))
+        let read = read.unwrap_or(Err(MountError::Unstable));
+        traced::read(&span, &read);
+        read
     }
 
     /// Sees to every destination, some at a time.
     async fn carry_out(&self, plan: &Plan, contents: &Result<Contents, MountError>, now: Timestamp) -> Vec<Done> {
-        let jobs: Vec<_> = plan.targets.iter().map(|target| self.see_to(target, contents, now).boxed()).collect();
+        let jobs: Vec<_> = plan.targets.iter().map(|target| self.see_to_it(target, contents, now).boxed()).collect();
         let done: Vec<_> = stream::iter(jobs).buffered(TARGETS_IN_FLIGHT).collect().await;
         done.into_iter().flatten().collect()
+    }
+
+    async fn see_to_it(
+        &self,
+        plan: &TargetPlan,
+        contents: &Result<Contents, MountError>,
+        now: Timestamp,
+    ) -> Option<Done> {
+        let span = traced::target(&plan.target);
+        let done = self.see_to(plan, contents, now).instrument(span.clone()).await?;
+        traced::done(&span, &done, || plan.permit().map(|permit| self.granting_rules(permit, now)).unwrap_or_default());
+        Some(done)
+    }
+
+    fn granting_rules(&self, permit: &Permit, now: Timestamp) -> Vec<RuleRef> {
+        let explained = self.world().explain(permit.request(), &permit.target().namespace, now);
+        explained.mappings.into_iter().flat_map(|mapping| mapping.granted_by).collect()
     }
 
     /// One destination. `None`: nothing can be said about it yet.
@@ -117,8 +163,12 @@ impl Context {
             Aim::Withdraw(denial, None) => Done::of(target, End::Denied(denial.clone())),
             Aim::Withdraw(denial, Some((observed, revoking))) => {
                 let end = end_of(denial, *revoking);
-                let done = match self.withdraw(target, observed, *revoking, now).await {
-                    Ok(note) => Done { note, ..Done::of(target, end) },
+                let withdraw = self.withdraw(target, observed, *revoking, now).instrument(APPLY.start());
+                let done = match withdraw.await {
+                    Ok(note) => {
+                        let changed = (*revoking == Revoking::Delete).then(Instant::now);
+                        Done { note, changed, ..Done::of(target, end) }
+                    }
                     Err(failure) => self.failed(target, &failure).while_revoking(denial),
                 };
                 Done { shown: plan.origin == Origin::Named, ..done }
@@ -143,17 +193,25 @@ impl Context {
                 Ok(contents) => contents,
             },
         };
-        let rendered = match render(permit.clone(), &contents, &self.seal) {
+        let span = RENDER.start();
+        span.set(KEYS, traced::count(permit.request().mappings.len()));
+        span.set(BYTES, traced::count(contents.values().map(|content| content.len()).sum()));
+        let rendered = match span.in_scope(|| render(permit.clone(), &contents, &self.seal)) {
             Err(misfit) => return Done::held(&target, Reason::InvalidForType, misfit.to_string()),
             Ok(rendered) => rendered,
         };
-        match self.write(&rendered, state).await {
+        drop(span);
+        match self.write(&rendered, state).instrument(APPLY.start()).await {
+            Written::Unchanged => {
+                self.note_expiry(&target, rendered.not_after());
+                Done::of(&target, End::Synced)
+            }
             Written::Done(note) => {
                 self.note_expiry(&target, rendered.not_after());
-                Done { note, ..Done::of(&target, End::Synced) }
+                Done { note, changed: Some(Instant::now()), ..Done::of(&target, End::Synced) }
             }
             Written::Conflict(message) => {
-                let next = Next { after: Some(CONFLICT_RETRY), ..Next::default() };
+                let next = Next { recheck: Some(CONFLICT_RETRY), ..Next::default() };
                 Done { next, ..Done::held(&target, Reason::TargetConflict, message) }
             }
             Written::Throttled(wait) => {
@@ -183,15 +241,20 @@ impl Context {
     async fn clear_all(&self, plan: &Plan, now: Timestamp) -> Cleared {
         let mut cleared = Cleared::default();
         for leftover in &plan.leftovers {
-            match self.clear(leftover, now).await {
-                Ok(note) => cleared.notes.extend(note),
+            let span = traced::target(&leftover.target);
+            match self.clear(leftover, now).instrument(APPLY.start_in(&span)).await {
+                Ok(note) => {
+                    traced::ended_as(&span, ended_by(leftover), None);
+                    cleared.notes.extend(note);
+                }
                 Err(failure) => {
+                    traced::ended_as(&span, Ended::Failed, Some(failure.kind()));
                     tracing::warn!(secret = %leftover.target, "cannot be deleted: {failure}");
                     let (reason, _) = self.judge_failure(&leftover.target, &failure);
                     if failure != ApiFailure::NotLeader {
                         self.metrics.attempted(&leftover.target.namespace, reason);
                     }
-                    cleared.failed = true;
+                    cleared.failure = Some(failure.kind());
                 }
             }
         }
@@ -199,18 +262,17 @@ impl Context {
     }
 
     /// Tells what was done, and writes the status unless the outcome is open: something could not be looked at
-    /// yet, or has changed meanwhile.
+    /// yet, or has changed meanwhile. Answers whether anything was written.
     async fn report(
         &self,
         key: &RequestKey,
         plan: &Plan,
-        outcomes: Option<Vec<Outcome>>,
-        notes: Vec<Note>,
+        Told { outcomes, notes, changed }: Told,
         now: Timestamp,
-    ) -> Result<(), ApiFailure> {
+    ) -> Result<bool, ApiFailure> {
         let previous = self.reports.previous(key);
         let (uid, status) = match &plan.subject {
-            Subject::Gone => return Ok(()),
+            Subject::Gone => return Ok(false),
             Subject::Invalid { uid, generation, problem } => {
                 (uid, Some(outcome::invalid(*generation, &problem.to_string(), &previous, now)))
             }
@@ -218,8 +280,8 @@ impl Context {
                 (&request.uid, outcomes.map(|outcomes| outcome::status(request, &outcomes, &previous, now)))
             }
         };
-        match self.reports.report(key, uid, status, notes).await {
-            Err(ApiFailure::NotFound) => Ok(()),
+        match self.reports.report(key, uid, status, notes, changed).await {
+            Err(ApiFailure::NotFound) => Ok(false),
             // Somebody has edited it meanwhile.
             Err(ApiFailure::Conflict) => Err(ApiFailure::Conflict),
             other => other.inspect_err(|failure| tracing::warn!(request = %key, "status not written: {failure}")),
@@ -231,7 +293,7 @@ impl Context {
         self.metrics.attempted(&key.namespace, Reason::InternalError);
         let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
         let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
-        if let Err(failure) = self.reports.report(key, &request.uid, Some(status), Vec::new()).await {
+        if let Err(failure) = self.reports.report(key, &request.uid, Some(status), Vec::new(), false).await {
             tracing::warn!(request = %key, "status not written: {failure}");
         }
     }
@@ -265,42 +327,17 @@ impl Context {
         };
         // What was planned for is not there any more: it is planned anew before anything is said.
         let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
-        Done { next, put_off, ..Done::held(target, reason, message) }
+        Done { next, put_off, failure: Some(failure.kind()), ..Done::held(target, reason, message) }
     }
 }
 
-/// What became of one destination.
-struct Done {
-    target: Target,
-    end: End,
-    granted_by: Vec<PolicyName>,
-    /// Whether the tenant learns of it: not of a namespace that is only selected and not granted.
-    shown: bool,
-    /// It is planned anew at once, and nothing is worth saying until then.
-    put_off: bool,
-    note: Option<Note>,
-    next: Next,
-}
-
-impl Done {
-    fn of(target: &Target, end: End) -> Self {
-        let (granted_by, note, next) = (Vec::new(), None, Next::default());
-        Self { target: target.clone(), end, granted_by, shown: true, put_off: false, note, next }
-    }
-
-    fn held(target: &Target, reason: Reason, message: String) -> Self {
-        Self::of(target, End::Held(reason, message))
-    }
-}
-
-impl Done {
-    /// What was in the way of a revocation does not make the request permitted.
-    fn while_revoking(self, denial: &Denial) -> Self {
-        match self.end {
-            End::Held(reason, message) => Self { end: End::Stuck(denial.clone(), reason, message), ..self },
-            _ => self,
-        }
-    }
+/// What there is to tell after an attempt.
+struct Told {
+    /// None: it is open what to say.
+    outcomes: Option<Vec<Outcome>>,
+    notes: Vec<Note>,
+    /// Whether a Secret was changed.
+    changed: bool,
 }
 
 fn end_of(denial: &Denial, revoking: Revoking) -> End {
@@ -317,12 +354,6 @@ fn decided(aim: &Aim) -> Decided {
         Aim::Write(..) | Aim::Wait(_) => Decided::Permitted,
         Aim::Withdraw(..) => Decided::Denied,
     }
-}
-
-#[derive(Default)]
-struct Cleared {
-    notes: Vec<Note>,
-    failed: bool,
 }
 
 /// The content of every source of the permit, or why there is none.

@@ -24,6 +24,7 @@ use crate::{
     api::names,
     core::name::{RequestKey, Target, Uid},
     error::ApiFailure,
+    telemetry::traces::{TraceUrl, current_trace},
 };
 
 /// For how long the same again is counted up instead of told anew.
@@ -32,10 +33,14 @@ const RECENT: SignedDuration = SignedDuration::from_mins(10);
 /// The longest name of an object.
 const MAX_NAME: usize = 253;
 
+/// The longest note.
+const MAX_NOTE: usize = 1000;
+
 /// Writes events, and knows what it told of late.
 pub struct Recorder {
     client: Client,
     timeout: Duration,
+    trace_url: Option<TraceUrl>,
     told: Mutex<HashMap<Told, Tally>>,
 }
 
@@ -51,8 +56,8 @@ struct Tally {
 
 impl Recorder {
     /// Nothing has been told yet.
-    pub fn new(client: Client, timeout: Duration) -> Self {
-        Self { client, timeout, told: Mutex::default() }
+    pub fn new(client: Client, timeout: Duration, trace_url: Option<TraceUrl>) -> Self {
+        Self { client, timeout, trace_url, told: Mutex::default() }
     }
 
     /// Tells it of an object, or counts it up.
@@ -82,7 +87,10 @@ impl Recorder {
     async fn write(&self, note: &Note, about: &ObjectReference, tally: &Tally) -> Result<(), ApiFailure> {
         let events = Api::<Event>::namespaced(self.client.clone(), about.namespace.as_deref().unwrap_or_default());
         let written = match tally.count {
-            1 => events.create(&PostParams::default(), &event(note, about, tally)).await,
+            1 => {
+                let event = event(note, about, tally, self.trace_url.as_ref());
+                events.create(&PostParams::default(), &event).await
+            }
             count => {
                 let series = json!({ "series": { "count": count, "lastObservedTime": MicroTime(tally.last) } });
                 events.patch(&tally.event, &PatchParams::default(), &Patch::Merge(series)).await
@@ -127,19 +135,24 @@ fn event_name(about: &ObjectReference, now: Timestamp) -> String {
     format!("{}{time}", name.get(..room).unwrap_or_default().trim_end_matches(['.', '-']))
 }
 
-fn event(note: &Note, about: &ObjectReference, tally: &Tally) -> Event {
+fn event(note: &Note, about: &ObjectReference, tally: &Tally, trace_url: Option<&TraceUrl>) -> Event {
+    let trace = current_trace().map(|trace| trace.to_string());
+    let link = trace.as_deref().and_then(|trace| Some(format!("; see {}", trace_url?.of(trace))));
+    let link = link.unwrap_or_default();
+    // The API server allows 1024 bytes; every message is ASCII.
+    let text: String = note.text.chars().take(MAX_NOTE - link.len()).collect();
     Event {
         metadata: ObjectMeta {
             namespace: about.namespace.clone(),
             name: Some(tally.event.clone()),
+            annotations: trace.map(|trace| [(names::TRACE_ID.to_string(), trace)].into()),
             ..Default::default()
         },
         event_time: Some(MicroTime(tally.last)),
         type_: Some(note.severity.into()),
         reason: Some(note.reason.clone()),
         action: Some(note.action.into()),
-        // The API server allows 1024 bytes; every message is ASCII.
-        note: Some(note.text.chars().take(1000).collect()),
+        note: Some(text + &link),
         regarding: Some(about.clone()),
         reporting_controller: Some(names::FIELD_MANAGER.into()),
         reporting_instance: Some(names::FIELD_MANAGER.into()),

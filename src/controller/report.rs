@@ -28,6 +28,7 @@ use crate::{
     },
     core::name::{NamespaceName, RequestKey, SecretName, Target, Uid},
     error::ApiFailure,
+    telemetry::traces::{TraceUrl, current_trace},
 };
 
 /// Writes status and events, and knows what it wrote last.
@@ -51,8 +52,8 @@ pub struct Known {
 
 impl Reports {
     /// Nothing is known yet.
-    pub fn new(client: Client, timeout: Duration) -> Self {
-        let recorder = Recorder::new(client.clone(), timeout);
+    pub fn new(client: Client, timeout: Duration, trace_url: Option<TraceUrl>) -> Self {
+        let recorder = Recorder::new(client.clone(), timeout, trace_url);
         Self { client, timeout, recorder, known: Mutex::default() }
     }
 
@@ -110,32 +111,45 @@ impl Reports {
     }
 
     /// Writes the status, if there is one and it says anything new, and then the events: those of what was done
-    /// also if the status could not be written.
+    /// also if the status could not be written. Answers whether anything was written. `changed`: the attempt has
+    /// changed a Secret.
     pub async fn report(
         &self,
         key: &RequestKey,
         uid: &Uid,
         status: Option<SecretsDistributionStatus>,
         mut notes: Vec<Note>,
-    ) -> Result<(), ApiFailure> {
+        changed: bool,
+    ) -> Result<bool, ApiFailure> {
         let written = match status {
-            Some(status) => self.write(key, uid, status).await,
-            None => Ok(Vec::new()),
+            Some(status) => self.write(key, uid, status, changed).await,
+            None => Ok(None),
         };
-        let written = written.map(|news| notes.extend(news));
+        let told = written.map(|news| {
+            let told = news.is_some() || !notes.is_empty();
+            notes.extend(news.into_iter().flatten());
+            told
+        });
         self.tell(key, uid, notes).await;
-        written
+        told
     }
 
-    /// Writes the status. Answers with what it says for the first time.
+    /// Writes the status, unless it says nothing new. Answers with what it says for the first time.
     async fn write(
         &self,
         key: &RequestKey,
         uid: &Uid,
-        status: SecretsDistributionStatus,
-    ) -> Result<Vec<Note>, ApiFailure> {
+        mut status: SecretsDistributionStatus,
+        changed: bool,
+    ) -> Result<Option<Vec<Note>>, ApiFailure> {
         let previous = self.previous(key);
-        let Some(patch) = status_patch(&previous, &status) else { return Ok(Vec::new()) };
+        // That somebody has looked is no news: another trace alone is, if its attempt has changed a Secret.
+        status.trace_id.clone_from(&previous.trace_id);
+        if !changed && status_patch(&previous, &status).is_none() {
+            return Ok(None);
+        }
+        status.trace_id = current_trace().map(|trace| trace.to_string());
+        let Some(patch) = status_patch(&previous, &status) else { return Ok(None) };
         let resource = ApiResource::erase::<SecretsDistribution>(&());
         let api = Api::namespaced_with(self.client.clone(), key.namespace.as_str(), &resource);
         // The watch may show it before the answer is here: then it is not somebody else's.
@@ -149,7 +163,7 @@ impl Reports {
         tracing::debug!(request = %key, ?reasons, "status written");
         let news = news(&previous, &status);
         self.wrote(key, Known { uid: uid.to_string(), version, status });
-        Ok(news)
+        Ok(Some(news))
     }
 
     /// A write begins. Answers with the version that it is about.
@@ -252,7 +266,7 @@ mod tests {
     fn reports() -> (Reports, RequestKey) {
         let key = RequestKey { namespace: NamespaceName::parse("ns").unwrap(), name: SecretName::parse("r").unwrap() };
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        (Reports::new(Client::try_from(config).unwrap(), Duration::from_secs(1)), key)
+        (Reports::new(Client::try_from(config).unwrap(), Duration::from_secs(1), None), key)
     }
 
     fn status(name: &str) -> SecretsDistributionStatus {

@@ -22,7 +22,15 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, looks, namespaces::describe, parse, policies, queue::Priority};
+use super::{
+    Context,
+    cause::{Cause, CauseKind},
+    looks,
+    namespaces::describe,
+    parse, policies,
+    queue::Priority,
+    traced::{self, Changed},
+};
 use crate::{
     access::SecretsAccess,
     api::{DistributionPolicy, SecretsDistribution},
@@ -34,7 +42,7 @@ use crate::{
         policy::Namespace,
     },
     settings::Settings,
-    source::{self, Change},
+    source::{self, Change, Noticed},
 };
 
 /// Starts every watch. Each ends with `shutdown`.
@@ -92,6 +100,9 @@ where
     let mut stream = pin!(watch());
     let mut failures = 0;
     while let Some(event) = stream.next().await {
+        let mut cause = Cause::new(kind_of(gate));
+        // Until all has been read, what is shown was there before.
+        let changed = context.world().is_ready().then(|| event.as_ref().ok().and_then(changed)).flatten();
         let touched = match event {
             Err(error) => {
                 failures += 1;
@@ -111,7 +122,11 @@ where
             Ok(Event::Delete(object)) => intake.delete(&context, object),
             Ok(Event::InitDone) => {
                 let mut touched = intake.complete(&context);
-                touched.extend(context.world_mut().open(gate));
+                let all = context.world_mut().open(gate);
+                if !all.is_empty() {
+                    cause.kind = CauseKind::Start;
+                }
+                touched.extend(all);
                 if context.world().is_ready() {
                     context.looks.may_begin();
                 }
@@ -120,7 +135,28 @@ where
             }
         };
         failures = 0;
-        context.enqueue(touched);
+        if let Some(changed) = changed.filter(|_| !touched.is_empty()) {
+            cause = traced::change(&changed, touched.len(), cause);
+        }
+        context.enqueue(touched, &cause);
+    }
+}
+
+/// The object that an event is about.
+fn changed<K: Resource>(event: &Event<K>) -> Option<Changed> {
+    let (object, change) = match event {
+        Event::InitApply(object) | Event::Apply(object) => (object, "applied"),
+        Event::Delete(object) => (object, "deleted"),
+        Event::Init | Event::InitDone => return None,
+    };
+    Some(Changed { name: object.name_any(), generation: object.meta().generation, change })
+}
+
+fn kind_of(gate: Gate) -> CauseKind {
+    match gate {
+        Gate::Requests => CauseKind::Request,
+        Gate::Policies => CauseKind::Policy,
+        Gate::Namespaces => CauseKind::Namespace,
     }
 }
 
@@ -300,14 +336,15 @@ fn forget_namespace(context: &Context, name: &NamespaceName) -> BTreeSet<Request
     context.world_mut().delete_namespace(name)
 }
 
-async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Change>) {
-    while let Some(change) = changes.recv().await {
+async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Noticed>) {
+    while let Some(Noticed { change, since }) = changes.recv().await {
         match change {
             Change::Sources(sources) => {
                 tracing::info!(sources = sources.len(), "sources changed");
                 context.metrics.sources_changed();
                 let touched = context.world().using(&sources);
-                context.queue.add(touched, Priority::Rotation);
+                let cause = traced::rotation(&sources, touched.len(), since);
+                context.queue.add(touched, Priority::Rotation, &cause);
             }
             Change::Extent(extent) => {
                 *context.extent.lock().unwrap_or_else(PoisonError::into_inner) = extent;
@@ -318,7 +355,7 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
                     Err(error) => context.gates.close("sources", error.to_string()),
                 }
                 let every: Vec<_> = context.world().requests.keys().cloned().collect();
-                context.queue.add(every, Priority::Retry);
+                context.queue.add(every, Priority::Retry, &Cause::since(CauseKind::Mount, since));
             }
         }
     }
@@ -326,14 +363,14 @@ async fn follow_sources(context: Arc<Context>, mut changes: mpsc::Receiver<Chang
 
 impl Context {
     /// Queues requests that a change in the cluster touches; those that it revokes go first.
-    fn enqueue(&self, touched: BTreeSet<RequestKey>) {
+    fn enqueue(&self, touched: BTreeSet<RequestKey>, cause: &Cause) {
         let now = Timestamp::now();
         let (revoked, changed): (Vec<_>, Vec<_>) = {
             let world = self.world();
             touched.into_iter().partition(|key| world.plan(key, now).is_some_and(|plan| plan.revokes()))
         };
-        self.queue.add(revoked, Priority::Revocation);
-        self.queue.add(changed, Priority::Change);
+        self.queue.add(revoked, Priority::Revocation, cause);
+        self.queue.add(changed, Priority::Change, cause);
     }
 
     /// A request came, or changed, or wants other namespaces: of those nothing is said that may be outdated.

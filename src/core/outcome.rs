@@ -102,6 +102,7 @@ pub fn status(
         decisions: decisions(request, outcomes),
         last_sync_time: outcomes.iter().filter_map(|outcome| outcome.written).max().map(Time),
         retry_at: retry_at(outcomes, previous),
+        trace_id: None,
     }
 }
 

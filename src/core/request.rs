@@ -16,6 +16,9 @@ use crate::api::{DeletionPolicy, SecretsDistribution, names};
 /// The most mappings a request may have. The schema says the same.
 pub(super) const MAX_MAPPINGS: usize = 64;
 
+/// The longest annotation that can name a trace; a longer one is not worth its memory.
+const MAX_TRACEPARENT: usize = 64;
+
 /// A `SecretsDistribution` whose every field has been checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -47,6 +50,8 @@ pub struct Request {
     pub adopt: bool,
     /// Whether the request is suspended.
     pub suspend: bool,
+    /// The trace of whoever asks, as its annotation names it: nobody has looked at it.
+    pub traceparent: Option<String>,
     /// Whether the request is being deleted (a finalizer of somebody else holds it).
     pub deleting: bool,
 }
@@ -91,6 +96,11 @@ impl Request {
             deletion_policy: spec.deletion_policy,
             adopt: spec.adopt,
             suspend: spec.suspend,
+            traceparent: object
+                .annotations()
+                .get(names::TRACEPARENT)
+                .filter(|text| text.len() <= MAX_TRACEPARENT)
+                .cloned(),
             deleting: object.metadata.deletion_timestamp.is_some(),
             key,
         })

@@ -63,6 +63,14 @@ impl Leadership {
         }
     }
 
+    /// One that nobody takes away while a test runs.
+    #[cfg(test)]
+    pub(crate) fn for_an_hour() -> Self {
+        let leadership = Self::default();
+        leadership.set(Some(Instant::now() + std::time::Duration::from_secs(3600)));
+        leadership
+    }
+
     /// Says until when this replica may write; `None`: not any more. A right that had ended does not go on: a new term
     /// begins.
     pub(super) fn set(&self, until: Option<Instant>) {

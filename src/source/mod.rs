@@ -34,7 +34,7 @@ use std::{
 
 pub use error::{MountError, Refusal, SourceError};
 pub use snapshot::Snapshot;
-pub use watch::{Change, Extent, watch};
+pub use watch::{Change, Extent, Noticed, watch};
 
 use crate::core::{bytes::SecretBytes, name::SourceName};
 

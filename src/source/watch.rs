@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     future::Future,
     panic,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{sync::mpsc, task::spawn_blocking, time::sleep};
@@ -45,30 +45,43 @@ pub struct Extent {
     pub newest: Option<SystemTime>,
 }
 
+/// A change, and since when it could have been known.
+#[derive(Clone, Debug)]
+pub struct Noticed {
+    /// What happened.
+    pub change: Change,
+    /// When the kernel told of it; without its hint, when the folder was looked at.
+    pub since: Instant,
+}
+
 /// Watches the folder until `shutdown`, or until nobody listens. `poll` is how often it is looked at
 /// without any hint: hints of the kernel can get lost, a remounted folder gives none.
-pub async fn watch(folder: Folder, poll: Duration, changes: mpsc::Sender<Change>, shutdown: impl Future<Output = ()>) {
+pub async fn watch(folder: Folder, poll: Duration, changes: mpsc::Sender<Noticed>, shutdown: impl Future<Output = ()>) {
     tokio::select! {
         () = shutdown => {}
         () = run(folder, poll, changes, Watches::new()) => {}
     }
 }
 
-pub(super) async fn run(folder: Folder, poll: Duration, changes: mpsc::Sender<Change>, mut watches: Watches) {
+pub(super) async fn run(folder: Folder, poll: Duration, changes: mpsc::Sender<Noticed>, mut watches: Watches) {
     let hints = watches.hints();
     let mut observer = Observer::default();
+    let mut since = Instant::now();
     loop {
         let seen;
         (seen, watches) = look_until_settled(&folder, watches, &hints).await;
         for change in observer.observe(seen) {
-            if changes.send(change).await.is_err() {
+            if changes.send(Noticed { change, since }).await.is_err() {
                 return;
             }
         }
         tokio::select! {
             () = changes.closed() => return,
-            () = hints.next() => sleep(DEBOUNCE).await,
-            () = sleep(poll) => {}
+            () = hints.next() => {
+                since = Instant::now();
+                sleep(DEBOUNCE).await;
+            }
+            () = sleep(poll) => since = Instant::now(),
         }
     }
 }

@@ -1,15 +1,26 @@
 //! Logs: JSON or text on stderr.
 
-use std::io::{self, IsTerminal};
+use std::{
+    fmt as text,
+    io::{self, IsTerminal},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use tracing::{Level, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
-    filter::filter_fn,
-    fmt::{self, MakeWriter, format::FmtSpan},
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    fmt::{
+        self, FmtContext, FormatEvent, FormatFields, MakeWriter,
+        format::{FmtSpan, Writer},
+    },
     layer::SubscriberExt,
+    registry::LookupSpan,
+    reload,
     util::SubscriberInitExt,
 };
+
+use super::traces::{self, Traces};
 
 /// How a line of the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,32 +59,111 @@ impl LogFilter {
     }
 }
 
-/// Starts logging to stderr, for the whole process and once; panics are logged without what they say.
-pub fn init(format: LogFormat, filter: &LogFilter) {
+/// What is logged now, and how to log something else. Cheap to clone.
+#[derive(Clone)]
+pub struct LogLevel {
+    in_force: Arc<Mutex<LogFilter>>,
+    reload: Arc<dyn Fn(&LogFilter) + Send + Sync>,
+}
+
+impl LogLevel {
+    /// The directives in force.
+    pub fn get(&self) -> String {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// One that is not the process's; it lives as long as the subscriber.
+    #[cfg(test)]
+    pub(super) fn for_tests(format: LogFormat, directives: &str) -> (Self, impl Subscriber + Send + Sync + use<>) {
+        let filter = LogFilter::parse(directives).unwrap();
+        let (subscriber, level) = subscriber(format, &filter, false, &Traces::off(), io::sink);
+        (level, subscriber)
+    }
+
+    /// Puts others in force. What could show content stays hidden whatever they say.
+    pub fn set(&self, filter: LogFilter) {
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.reload)(&filter);
+        *in_force = filter;
+    }
+}
+
+/// Starts logging to stderr, and making spans, for the whole process and once; panics are logged without what they say.
+pub fn init(format: LogFormat, filter: &LogFilter, traces: &Traces) -> LogLevel {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if subscriber(format, filter, colours, io::stderr).try_init().is_err() {
+    let (subscriber, level) = subscriber(format, filter, colours, traces, io::stderr);
+    if subscriber.try_init().is_err() {
         tracing::warn!("logging was started before; its settings stay");
     }
     std::panic::set_hook(Box::new(report_panic));
+    level
 }
 
-fn subscriber<W>(format: LogFormat, filter: &LogFilter, colours: bool, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(
+    format: LogFormat,
+    filter: &LogFilter,
+    colours: bool,
+    traces: &Traces,
+    writer: W,
+) -> (impl Subscriber + Send + Sync + use<W>, LogLevel)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // Both filters are on the registry, not on a layer: they hold for every layer there will be.
-    let registry = tracing_subscriber::registry().with(line(format, colours, writer));
-    registry.with(filter.to_env_filter()).with(filter_fn(cannot_show_content))
+    let (directives, handle) = reload::Layer::new(filter.to_env_filter());
+    // It fails only where nothing is logged any more.
+    let reload = Arc::new(move |filter: &LogFilter| drop(handle.reload(filter.to_env_filter())));
+    let level = LogLevel { in_force: Arc::new(Mutex::new(filter.clone())), reload };
+    // Directives are about lines of the log alone: that less is logged must not make traces incomplete.
+    let line = line(format, colours, writer).with_filter(directives.and(filter_fn(|metadata| metadata.is_event())));
+    // This one is on the registry, not on a layer: it holds for every layer there will be.
+    (tracing_subscriber::registry().with(traces.layer()).with(line).with(filter_fn(cannot_show_content)), level)
 }
 
-fn line<W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+fn line<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
+    S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let layer = fmt::layer().with_writer(writer).with_span_events(FmtSpan::NONE);
     match format {
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
-        LogFormat::Text => layer.with_ansi(colours).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).map_event_format(WithTrace::json).boxed(),
+        LogFormat::Text => {
+            layer.with_ansi(colours).map_event_format(move |format| WithTrace::text(format.with_ansi(colours))).boxed()
+        }
+    }
+}
+
+/// Adds the trace that a line belongs to at its end.
+struct WithTrace<F> {
+    format: F,
+    /// What a line ends with, and what stands before and after the trace.
+    around: [&'static str; 3],
+}
+
+impl<F> WithTrace<F> {
+    fn json(format: F) -> Self {
+        Self { format, around: ["}", ",\"trace_id\":\"", "\"}"] }
+    }
+
+    fn text(format: F) -> Self {
+        Self { format, around: ["", " trace_id=", ""] }
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithTrace<F>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> text::Result {
+        let Some(trace) = traces::current_trace() else { return self.format.format_event(ctx, writer, event) };
+        let mut line = String::new();
+        self.format.format_event(ctx, Writer::new(&mut line), event)?;
+        let [end, before, after] = self.around;
+        let line = line.trim_end_matches('\n');
+        let line = line.strip_suffix(end).unwrap_or(line);
+        writeln!(writer, "{line}{before}{trace}{after}")
     }
 }
 
@@ -133,7 +223,7 @@ mod tests {
         let captured = Captured::default();
         let writer = captured.clone();
         let filter = LogFilter::parse(directives).unwrap();
-        let subscriber = subscriber(format, &filter, false, move || writer.clone());
+        let (subscriber, _) = subscriber(format, &filter, false, &Traces::off(), move || writer.clone());
         tracing::subscriber::with_default(subscriber, events);
         captured.text()
     }
@@ -238,5 +328,49 @@ mod tests {
             assert!(result.is_err());
         });
         assert!(text.contains("telemetry/logs.rs:") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn the_level_changes_while_it_runs_and_hides_what_it_hid() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let filter = LogFilter::parse("info").unwrap();
+        let (subscriber, level) = subscriber(LogFormat::Text, &filter, false, &Traces::off(), move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!("before");
+            level.set(LogFilter::parse("trace").unwrap());
+            tracing::debug!("after");
+            tracing::warn!(target: "kube_client::client", "hunter2");
+        });
+        assert_eq!(level.get(), "trace");
+        let text = captured.text();
+        assert!(text.contains("after") && !text.contains("before") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_line_within_a_trace_ends_with_it_whatever_level_is_logged() {
+        for (format, before, after) in [(LogFormat::Json, "\"trace_id\":\"", "\"}"), (LogFormat::Text, "trace_id=", "")]
+        {
+            let captured = Captured::default();
+            let writer = captured.clone();
+            let filter = LogFilter::parse("error").unwrap();
+            let traces = Traces::for_tests();
+            let (subscriber, _) = subscriber(format, &filter, false, &traces, move || writer.clone());
+            let trace = tracing::subscriber::with_default(subscriber, || {
+                tracing::error!("outside");
+                traces::names::DISTRIBUTE.start_root().in_scope(|| {
+                    tracing::error!(field = 1, "inside");
+                    traces::current_trace().unwrap()
+                })
+            });
+            let text = captured.text();
+            let lines: Vec<_> = text.lines().collect();
+            assert!(lines.len() == 2 && !lines[0].contains("trace_id"), "{text}");
+            assert!(lines[1].ends_with(&format!("{before}{trace}{after}")), "{text}");
+            if format == LogFormat::Json {
+                let line: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+                assert_eq!((&line["message"], &line["trace_id"]), (&"inside".into(), &trace.to_string().into()));
+            }
+        }
     }
 }

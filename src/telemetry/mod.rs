@@ -1,7 +1,10 @@
-//! What the operator says about itself. Secret content is kept out by type, and by a filter that no setting opens.
+//! What the operator says about itself: logs and traces. Secret content is kept out by type, and by a filter that no
+//! setting opens.
 
+pub mod level;
 mod logs;
 pub mod metrics;
+pub mod traces;
 
-pub use logs::{InvalidDirectives, LogFilter, LogFormat, init};
+pub use logs::{InvalidDirectives, LogFilter, LogFormat, LogLevel, init};
 pub use metrics::Metrics;

@@ -4,6 +4,7 @@
 mod cli;
 mod readme;
 mod reference;
+mod runbooks;
 
 use std::{fs, path::Path};
 

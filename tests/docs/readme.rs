@@ -9,6 +9,7 @@ use secrets_distributor::{
         events::EventReason,
     },
     cli::Cli,
+    telemetry::traces::VARIABLES,
 };
 
 use super::{read, root};
@@ -36,17 +37,17 @@ fn blocks(markdown: &str) -> Vec<Block> {
 }
 
 /// The text without its fenced blocks.
-fn prose(markdown: &str) -> String {
+pub fn prose(markdown: &str) -> String {
     markdown.split("```").step_by(2).collect()
 }
 
 /// What stands between backticks in the prose.
-fn spans(markdown: &str) -> Vec<String> {
+pub fn spans(markdown: &str) -> Vec<String> {
     prose(markdown).split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// The commands of the blocks that are marked, each on one line and without comments.
-fn commands(markdown: &str) -> Vec<String> {
+pub fn commands(markdown: &str) -> Vec<String> {
     let marked = |block: &Block| block.info.iter().any(|word| word == "checked" || word == "tutorial");
     let scripts = blocks(markdown).into_iter().filter(marked).map(|block| block.text.replace("\\\n", " "));
     let lines: Vec<_> = scripts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
@@ -55,7 +56,7 @@ fn commands(markdown: &str) -> Vec<String> {
 }
 
 /// What is wrong with a command, as far as it is about this repository.
-fn problems(command: &str) -> Vec<String> {
+pub fn problems(command: &str) -> Vec<String> {
     let words: Vec<_> = command.split_whitespace().collect();
     let assignments = words.iter().filter_map(|word| word.split_once('=')).map(|(name, _)| name);
     let variables = assignments.filter(|name| is_variable(name) && !is_known_variable(name));
@@ -75,22 +76,24 @@ fn problems(command: &str) -> Vec<String> {
     problems
 }
 
-fn is_variable(name: &str) -> bool {
+pub fn is_variable(name: &str) -> bool {
     name.len() > 1 && name.bytes().all(|c| c.is_ascii_uppercase() || c == b'_')
 }
 
-fn is_known_variable(name: &str) -> bool {
+pub fn is_known_variable(name: &str) -> bool {
     let command = Cli::command();
     let run = command.find_subcommand("run").unwrap();
     let of_the_operator = run.get_arguments().any(|arg| arg.get_env().is_some_and(|env| env == name));
-    let files = ["Makefile", "src/settings.rs", "e2e/src/supervisor/mod.rs", "tests/generated.rs"];
-    of_the_operator || files.iter().any(|file| read(file).contains(name))
+    let files =
+        ["Makefile", "src/settings.rs", "e2e/src/supervisor/mod.rs", "e2e/src/promtool.rs", "tests/generated.rs"];
+    let of_telemetry = VARIABLES.iter().any(|variable| variable.name == name);
+    of_the_operator || of_telemetry || files.iter().any(|file| read(file).contains(name))
 }
 
-fn is_flag(flag: &str) -> bool {
+pub fn is_flag(flag: &str) -> bool {
     let command = Cli::command();
-    let run = command.find_subcommand("run").unwrap();
-    run.get_arguments().any(|arg| arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))
+    let mut arguments = command.get_subcommands().flat_map(|command| command.get_arguments());
+    arguments.any(|arg| arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))
 }
 
 fn is_test(name: &str) -> bool {

@@ -56,19 +56,20 @@ async fn play(cluster: &ControlPlane, keep: bool, mut stop: Pin<&mut impl Future
         () = &mut stop => return Ok(Ending::Interrupted),
     };
     if keep {
-        tell_how_to_go_on(cluster, show.mount.path())?;
+        tell_how_to_go_on(cluster, show.mount.path(), &show.jaeger.url(""))?;
         tokio::select! { () = enter_pressed() => {}, () = stop => {} }
     }
     Ok(Ending::Shown)
 }
 
-fn tell_how_to_go_on(cluster: &ControlPlane, sources: &Path) -> Result<()> {
+fn tell_how_to_go_on(cluster: &ControlPlane, sources: &Path, traces: &str) -> Result<()> {
     let kubectl = cluster.description().kubectl.parent().context("kubectl is in no folder")?;
     let mut out = io::stdout().lock();
     writeln!(out, "\nAll of it runs on. In another terminal:")?;
     writeln!(out, "   export KUBECONFIG={} PATH={}:$PATH", cluster.kubeconfig().display(), kubectl.display())?;
     writeln!(out, "   kubectl get sd,dp --all-namespaces")?;
     writeln!(out, "The files in {} are the sources; change them as you like.", sources.join("..data").display())?;
+    writeln!(out, "Traces are at {traces} followed by the traceID of a status.")?;
     writeln!(out, "To stop, press Enter here, or Ctrl-C; nothing stays behind.")?;
     Ok(out.flush()?)
 }

@@ -12,7 +12,7 @@ use secrets_distributor::api::SecretsDistribution;
 use super::stage::Stage;
 use super::{NAMESPACE, REQUEST, SECRET};
 use crate::site::condition;
-use crate::{ControlPlane, Mount, Operator, OperatorConfig};
+use crate::{ControlPlane, Jaeger, Mount, Operator, OperatorConfig};
 
 /// How long a step may take. Generous: nothing is shown about it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,8 +46,9 @@ pub(super) struct Show {
     pub(super) mount: Mount,
     stage: Stage,
     client: Client,
-    // Dropped: killed.
+    // Dropped: killed, and before Jaeger, which it sends its last traces to.
     operator: Operator,
+    pub(super) jaeger: Jaeger,
 }
 
 impl Show {
@@ -57,10 +58,11 @@ impl Show {
         let first = Pair::generate()?;
         let mount = cluster.mount()?;
         mount.write(&first.files())?;
-        let mut operator = Operator::start(cluster, OperatorConfig::new(mount.path())).await?;
+        let jaeger = Jaeger::start(cluster).await?;
+        let mut operator = Operator::start(cluster, jaeger.traced(OperatorConfig::new(mount.path()))).await?;
         operator.wait_ready(PATIENCE).await?;
         let stage = Stage::new(cluster, mount.path())?;
-        let show = Self { stage, client: cluster.client().await?, mount, operator };
+        let show = Self { stage, client: cluster.client().await?, mount, operator, jaeger };
         show.start().await?;
         cluster.kubectl(["create", "namespace", NAMESPACE]).succeed().await?;
         show.ask().await?;
@@ -68,6 +70,7 @@ impl Show {
         show.delegate(&advice, &first).await?;
         let second = show.rotate().await?;
         show.overreach(&second).await?;
+        show.follow().await?;
         show.end()?;
         Ok(show)
     }
@@ -129,9 +132,21 @@ impl Show {
         self.stage.run(&format!("kubectl get sd -n {NAMESPACE}")).await
     }
 
+    async fn follow(&self) -> Result<()> {
+        self.stage.heading("7. Every attempt is a trace in Jaeger. This one carried out the rotation.")?;
+        self.stage.run(&format!("kubectl get sd {REQUEST} -n {NAMESPACE} -o jsonpath='{{.status.traceID}}'")).await?;
+        let requests: Api<SecretsDistribution> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let status = requests.get_status(REQUEST).await?.status;
+        let id = status.and_then(|status| status.trace_id).context("the status names no trace")?;
+        let trace = self.jaeger.trace(&id).await?;
+        trace.tree().iter().try_for_each(|line| self.stage.say(line))?;
+        Ok(self.stage.say(&format!("It is at {}", self.jaeger.url(&id)))?)
+    }
+
     fn end(&self) -> Result<()> {
         self.stage.heading(
-            "Shown: no policy, no Secret; no delegation, no Secret; a rotation that arrives; a refusal that says why.",
+            "Shown: no policy, no Secret; no delegation, no Secret; a rotation that arrives; a refusal that says why; \
+            a trace.",
         )?;
         self.stage.say("`make demo KEEP=1` leaves it running for your own kubectl, `make test` checks it all, README.md explains it.")?;
         Ok(())

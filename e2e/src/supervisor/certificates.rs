@@ -9,16 +9,16 @@ use rcgen::{
 };
 
 /// A certificate authority that lives as long as this value: its key is never written.
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, as PEM.
-pub(super) struct Identity {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Identity {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -26,12 +26,12 @@ impl Authority {
         Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// For a server on loopback, also under the names that pods use.
-    pub(super) fn server(&self) -> Result<Identity> {
+    pub(crate) fn server(&self) -> Result<Identity> {
         let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
@@ -40,7 +40,7 @@ impl Authority {
     }
 
     /// For a client; Kubernetes reads the user from the common name and a group from the organization.
-    pub(super) fn client(&self, user: &str, group: Option<&str>) -> Result<Identity> {
+    pub(crate) fn client(&self, user: &str, group: Option<&str>) -> Result<Identity> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
         if let Some(group) = group {
@@ -59,13 +59,13 @@ impl Authority {
 }
 
 /// Private and public half of the key that signs ServiceAccount tokens.
-pub(super) fn token_key() -> Result<(String, String)> {
+pub(crate) fn token_key() -> Result<(String, String)> {
     let key = KeyPair::generate()?;
     Ok((key.serialize_pem(), key.public_key_pem()))
 }
 
 /// Writes PEM text to `folder/name`.
-pub(super) fn save(folder: &Path, name: &str, pem: &str) -> Result<()> {
+pub(crate) fn save(folder: &Path, name: &str, pem: &str) -> Result<()> {
     let path = folder.join(name);
     std::fs::write(&path, pem).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,6 +1,6 @@
 //! The process that owns a control plane: starts it, describes it, and ends it with itself.
 
-mod certificates;
+pub(crate) mod certificates;
 mod programs;
 mod servers;
 

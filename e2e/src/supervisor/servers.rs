@@ -1,10 +1,9 @@
 //! The three servers of a control plane: how each is started, and when they are ready.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::config::Kubeconfig;
 use kube::{Api, Client};
@@ -14,6 +13,7 @@ use super::ServersDescription;
 use super::certificates::{Authority, save, token_key};
 use super::programs::Programs;
 use crate::kubeconfig;
+use crate::loopback::free_ports;
 use crate::process::{Process, ending, guarded};
 use crate::progress::narrated;
 
@@ -222,17 +222,4 @@ fn write_identities(folder: &Path, server: &str) -> Result<()> {
         kubeconfig::write_for_certificate(&path, server, &authority.pem(), &identity.certificate, &identity.key)?;
     }
     Ok(())
-}
-
-/// Different ports that were free a moment ago.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let mut ports = [0; N];
-    // All are held until all are chosen, so that none is chosen twice.
-    let mut held = Vec::new();
-    for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind a port on loopback")?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
-    }
-    Ok(ports)
 }

@@ -38,7 +38,7 @@ async fn kubectl_shows_and_waits_for_what_matters() -> Result<()> {
     let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(row[..4], ["r", "the-secret", "True", "Ready"], "{table}");
     let wide = kubectl(&["get", "sd", "-o", "wide"]).succeed().await?;
-    assert_eq!(columns(&wide)[6..], ["TYPE", "USAGE"], "{wide}");
+    assert_eq!(columns(&wide)[6..], ["TYPE", "USAGE", "TRACE"], "{wide}");
     assert!(wide.contains("Wildcard Certificate"), "{wide}");
 
     site.until_policy(&tenant.namespace, "counted", |status| (status.granted == Some(1)).then_some(())).await?;

@@ -303,7 +303,7 @@ impl Told {
             conditions: conditions.collect(),
             last_sync_time: status.told.last_sync_time.as_ref().map(|time| time.0.to_string()),
             retry_at: status.told.retry_at.as_ref().map(|time| time.0.to_string()),
-            trace_id: status.trace_id.clone(),
+            trace_id: status.told.trace_id.clone(),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::source::{
-    Change,
+    Change, Noticed,
     inotify::Watches,
     snapshot,
     watch::{run, watch},
@@ -19,7 +19,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(20);
 
 struct Watcher {
-    changes: mpsc::Receiver<Change>,
+    changes: mpsc::Receiver<Noticed>,
     task: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -40,8 +40,8 @@ impl Watcher {
 
     async fn next(&mut self) -> Change {
         loop {
-            let change = timeout(Duration::from_secs(60), self.changes.recv()).await;
-            match change.expect("no change in a minute").unwrap() {
+            let noticed = timeout(Duration::from_secs(60), self.changes.recv()).await;
+            match noticed.expect("no change in a minute").unwrap().change {
                 Change::Extent(_) => {}
                 change => return change,
             }
