@@ -84,6 +84,7 @@ impl Context {
     }
 
     async fn create(&self, rendered: &Rendered, paid: &mut Paid) -> Result<Written, ApiFailure> {
+        self.secrets.enforce_creation(&rendered.permit().target()).await?;
         if let Err(wait) = self.may_write(rendered.permit(), Urgency::Create, paid).await? {
             return Ok(Written::Throttled(wait));
         }
@@ -144,6 +145,8 @@ impl Context {
         paid: &mut Paid,
     ) -> Result<Written, ApiFailure> {
         let target = rendered.permit().target();
+        let adopted = matches!(ownership, Ownership::Original | Ownership::Adopted);
+        self.secrets.enforce(if adopted { "taken over" } else { "changed" })?;
         if let Err(wait) = self.may_write(rendered.permit(), Urgency::Change, paid).await? {
             return Ok(Written::Throttled(wait));
         }
@@ -156,7 +159,6 @@ impl Context {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
         self.remember(rendered, changed);
-        let adopted = matches!(ownership, Ownership::Original | Ownership::Adopted);
         Ok(Written::Done(adopted.then(|| Note::adopted(&target))))
     }
 
@@ -254,6 +256,10 @@ impl Context {
                 self.namespaces.recheck(&target.namespace);
                 (Reason::NotDelegated, self.delegation_advice(target))
             }
+            ApiFailure::NotEnforced(would) => (
+                Reason::NotEnforced,
+                format!("the operator runs with --enforcement Audit; Secret {target} would be {would}"),
+            ),
             ApiFailure::Terminating => {
                 (Reason::NamespaceTerminating, format!("namespace {} is being deleted", target.namespace))
             }
