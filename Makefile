@@ -51,6 +51,11 @@ suite-%:
 	@echo "== $*"
 	@cargo test --quiet --locked --package e2e --test $* -- --show-output
 
+.PHONY: bench
+bench: prerequisites ## Measure what tracing costs, as ratios within one run.
+	@cargo build --locked --release --workspace --bins
+	@cargo run --quiet --locked --release --package e2e --bin bench -- tracing
+
 .PHONY: fmt
 fmt: toolchain ## Format the sources.
 	@cargo fmt --all

@@ -8,7 +8,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod audit;
+pub mod bench;
 mod binaries;
+mod collector;
 mod control_plane;
 pub mod demo;
 mod edits;
@@ -39,6 +41,7 @@ mod write_only;
 pub(crate) use control_plane::repository;
 
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
+pub use collector::{Collector, Mood};
 pub use control_plane::ControlPlane;
 pub use edits::{asks, targets_of};
 pub use eventually::{Outcome, eventually};

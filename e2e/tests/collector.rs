@@ -1,86 +1,16 @@
 //! A collector that is down, hangs, refuses or talks nonsense changes nothing but that there are no traces.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::site::{SOON, Site, Tenant};
-use e2e::{asks, eventually};
+use e2e::{Collector, Mood, asks, eventually};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 /// How many distributions each mood of the collector sees.
 const EACH: usize = 50;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Mood {
-    Refuses,
-    Hangs,
-    Fails,
-    TalksNonsense,
-    Works,
-}
-
-/// Takes OTLP over HTTP, in a mood that can be changed.
-struct Collector {
-    address: SocketAddr,
-    mood: Arc<AtomicU8>,
-    taken: Arc<AtomicUsize>,
-}
-
-impl Collector {
-    async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let (mood, taken) = (Arc::new(AtomicU8::new(Mood::Refuses as u8)), Arc::new(AtomicUsize::new(0)));
-        let (current, counter) = (mood.clone(), taken.clone());
-        tokio::spawn(async move {
-            while let Ok((connection, _)) = listener.accept().await {
-                let (mood, taken) = (current.load(Ordering::Relaxed), counter.clone());
-                tokio::spawn(async move { serve(connection, mood, &taken).await });
-            }
-        });
-        Ok(Self { address, mood, taken })
-    }
-
-    fn set(&self, mood: Mood) {
-        self.mood.store(mood as u8, Ordering::Relaxed);
-    }
-}
-
-async fn serve(mut connection: TcpStream, mood: u8, taken: &AtomicUsize) -> Result<()> {
-    if mood == Mood::Refuses as u8 {
-        return Ok(());
-    }
-    if mood == Mood::Hangs as u8 {
-        std::future::pending::<()>().await;
-    }
-    let mut request = Vec::new();
-    let mut length = None;
-    while length.is_none_or(|length| request.len() < length) {
-        anyhow::ensure!(connection.read_buf(&mut request).await? > 0, "it ended early");
-        let head = request.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4);
-        let Some(head) = head else { continue };
-        let text = String::from_utf8_lossy(&request[..head]).to_lowercase();
-        let body = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
-        length = Some(head + body.unwrap_or_default());
-    }
-    let answer: &[u8] = match mood {
-        mood if mood == Mood::Fails as u8 => b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-        mood if mood == Mood::TalksNonsense as u8 => b"\x00\xffnonsense\r\n\r\n",
-        _ => {
-            taken.fetch_add(1, Ordering::Relaxed);
-            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        }
-    };
-    Ok(connection.write_all(answer).await?)
-}
 
 fn lines(site: &Site, message: &str) -> Vec<Value> {
     let logs = site.operator_logs();
@@ -100,7 +30,7 @@ async fn whatever_it_does_everything_is_distributed_and_its_state_is_told_once()
     let collector = Collector::start().await?;
     let site = Site::prepare().await?.configured(|mut config| {
         let variables = [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", collector.address)),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "200".into()),
             ("OTEL_BSP_EXPORT_TIMEOUT", "500".into()),
             ("OTEL_BSP_SCHEDULE_DELAY", "20".into()),
@@ -131,7 +61,7 @@ async fn whatever_it_does_everything_is_distributed_and_its_state_is_told_once()
     .await?;
     assert!(again["dropped"].as_u64().context("no count")? > 0, "{again}");
     site.until_metric("secrets_distributor_spans_dropped_total", &[], |dropped| dropped > 0.0).await?;
-    assert!(collector.taken.load(Ordering::Relaxed) > 0);
+    assert!(collector.taken() > 0);
 
     collector.set(Mood::Hangs);
     distribute(&tenant, "last").await?;

@@ -32,21 +32,21 @@ pub struct ClientLayer {
 }
 
 impl<S> Layer<S> for ClientLayer {
-    type Service = Client<S>;
+    type Service = TracedClient<S>;
 
-    fn layer(&self, inner: S) -> Client<S> {
-        Client { inner, server: self.server.clone() }
+    fn layer(&self, inner: S) -> TracedClient<S> {
+        TracedClient { inner, server: self.server.clone() }
     }
 }
 
 /// A service whose calls are spans.
 #[derive(Clone, Debug)]
-pub struct Client<S> {
+pub struct TracedClient<S> {
     inner: S,
     server: Arc<Uri>,
 }
 
-impl<S, B, R> Service<Request<B>> for Client<S>
+impl<S, B, R> Service<Request<B>> for TracedClient<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,

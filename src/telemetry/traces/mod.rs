@@ -28,7 +28,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use self::names::{Attribute, ERROR_TYPE, SpanName};
 pub use self::{
-    client::{Client, ClientLayer, client_layer},
+    client::{ClientLayer, TracedClient, client_layer},
     environment::{BadVariables, Settings, VARIABLES, Variable},
     setup::{Replica, Traces},
     url::TraceUrl,

@@ -1,0 +1,47 @@
+//! Measures. A figure is a ratio to something that is measured in the same run.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+/// Measures the operator on a control plane of its own.
+///
+/// Build it for release: `make bench`.
+#[derive(Parser)]
+#[command(
+    after_help = "Exit codes:\n  0  measured\n  1  something failed; standard error says what\n  2  bad arguments"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// What tracing costs: without it, with a collector that works, and with bad ones.
+    Tracing {
+        /// Distributions in each run.
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// Runs of each setting.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
+    },
+}
+
+fn main() -> ExitCode {
+    let What::Tracing { count, rounds } = Arguments::parse().what;
+    let measured = Runtime::new().map_err(Into::into).and_then(|runtime| {
+        let measured = runtime.block_on(e2e::bench::tracing(count, usize::from(rounds)));
+        runtime.shutdown_background();
+        measured
+    });
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
