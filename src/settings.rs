@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::{
     access::SecretsAccess,
+    api::Enforcement,
     core::{bytes::SecretBytes, name::NamespaceName, policy::Rate},
     telemetry::{
         LogFilter, LogFormat,
@@ -95,6 +96,11 @@ pub struct Args {
     #[arg(long, env, value_name = "DURATION", default_value = "10m", help_heading = "Cluster")]
     resync_interval: String,
 
+    /// Enforce; or Audit: every request is decided and its status says what would be done, but no Secret is written and
+    /// none is deleted. For the time before the operator takes over from another one. Of all replicas the same.
+    #[arg(long, env, value_name = "MODE", default_value = "Enforce", help_heading = "Cluster")]
+    enforcement: String,
+
     /// Address at which people open a trace, with {traceID} in its place, such as
     /// https://jaeger.example.org/trace/{traceID}. It is told in events.
     #[arg(long, env, value_name = "URL", help_heading = "Process")]
@@ -149,6 +155,8 @@ pub struct Settings {
     pub log_filter: LogFilter,
     /// How the Secrets of a namespace become known.
     pub secrets_access: SecretsAccess,
+    /// Whether Secrets are written and deleted, or it is only told what would be.
+    pub enforcement: Enforcement,
     /// Within which time each is looked at, where none is watched.
     pub resync_interval: Duration,
     /// Where traces go; none are made without it.
@@ -210,6 +218,7 @@ impl TryFrom<Args> for Settings {
         let log_format = bad.check("log_format", &args.log_format, values::log_format);
         let log_filter = bad.check("log_level", &args.log_level, values::log_filter);
         let secrets_access = bad.check("secrets_access", &args.secrets_access, values::secrets_access);
+        let enforcement = bad.check("enforcement", &args.enforcement, values::enforcement);
         let resync_interval = bad.check("resync_interval", &args.resync_interval, values::resync_interval);
         let trace_url = bad.check("trace_url", args.trace_url.as_deref().unwrap_or_default(), TraceUrl::parse);
         let traces = traces::Settings::read(|name| std::env::var(name).ok());
@@ -233,6 +242,7 @@ impl TryFrom<Args> for Settings {
                 log_format: log_format?,
                 log_filter: log_filter?,
                 secrets_access: secrets_access?,
+                enforcement: enforcement?,
                 resync_interval: resync_interval?,
                 traces: traces?,
                 trace_url: trace_url?,

@@ -52,6 +52,8 @@ closed_set! {
         QuotaExceeded,
         /// Synced=False: spec.suspend is true; nothing is written, and nothing deleted but what is no longer granted.
         Suspended,
+        /// Synced=False: the operator runs with --enforcement Audit; the message is what it would do to the Secret.
+        NotEnforced,
         /// Synced=False: the grant is gone; the Secret is deleted at status.retryAt unless the grant returns.
         RevocationPending,
         /// Synced=False: the destination namespace does not exist.

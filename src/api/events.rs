@@ -20,5 +20,5 @@ closed_set! {
 /// Whether a False condition with this reason is told by a Warning event of the same reason. Not if it is somebody's
 /// own wish, or follows from another condition, or has an event among [`EventReason`].
 pub fn is_told(reason: Reason) -> bool {
-    !matches!(reason, Reason::NotPermitted | Reason::RevocationPending | Reason::Suspended)
+    !matches!(reason, Reason::NotPermitted | Reason::NotEnforced | Reason::RevocationPending | Reason::Suspended)
 }

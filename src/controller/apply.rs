@@ -86,6 +86,7 @@ impl Context {
     }
 
     async fn create(&self, rendered: &Rendered, paid: &mut Paid) -> Result<Written, ApiFailure> {
+        self.secrets.enforce_creation(&rendered.permit().target()).await?;
         if let Err(wait) = self.may_write(rendered.permit(), Urgency::Create, paid).await? {
             return Ok(Written::Throttled(wait));
         }
@@ -146,6 +147,8 @@ impl Context {
         paid: &mut Paid,
     ) -> Result<Written, ApiFailure> {
         let target = rendered.permit().target();
+        let adopted = matches!(ownership, Ownership::Original | Ownership::Adopted);
+        self.secrets.enforce(if adopted { "taken over" } else { "changed" })?;
         if let Err(wait) = self.may_write(rendered.permit(), Urgency::Change, paid).await? {
             return Ok(Written::Throttled(wait));
         }
@@ -158,7 +161,6 @@ impl Context {
             changed = self.secrets.claim(rendered, &changed).await?;
         }
         self.remember(rendered, changed);
-        let adopted = matches!(ownership, Ownership::Original | Ownership::Adopted);
         Ok(Written::Done(adopted.then(|| Note::adopted(&target))))
     }
 
@@ -256,6 +258,10 @@ impl Context {
                 self.namespaces.recheck(&target.namespace);
                 (Reason::NotDelegated, self.delegation_advice(target))
             }
+            ApiFailure::NotEnforced(would) => (
+                Reason::NotEnforced,
+                format!("the operator runs with --enforcement Audit; Secret {target} would be {would}"),
+            ),
             ApiFailure::Terminating => {
                 (Reason::NamespaceTerminating, format!("namespace {} is being deleted", target.namespace))
             }

@@ -179,7 +179,12 @@ impl Context {
             folder: Folder::new(settings.secrets_path.clone()),
             extent: Mutex::default(),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
-            secrets: SecretApi::new(client.clone(), settings.api_timeout, settings.secrets_access),
+            secrets: SecretApi::new(
+                client.clone(),
+                settings.api_timeout,
+                settings.secrets_access,
+                settings.enforcement,
+            ),
             reports: Reports::new(client.clone(), settings.api_timeout, settings.trace_url.clone()),
             policy_reports: PolicyReports::new(client.clone(), settings.api_timeout),
             limits: Limits::new(MonotonicClock),

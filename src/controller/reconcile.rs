@@ -247,6 +247,10 @@ impl Context {
                     traced::ended_as(&span, ended_by(leftover), None);
                     cleared.notes.extend(note);
                 }
+                Err(ApiFailure::NotEnforced(would)) => {
+                    traced::ended_as(&span, Ended::Held, None);
+                    tracing::info!(secret = %leftover.target, "not enforced: it would be {would}");
+                }
                 Err(failure) => {
                     traced::ended_as(&span, Ended::Failed, Some(failure.kind()));
                     tracing::warn!(secret = %leftover.target, "cannot be deleted: {failure}");
@@ -320,14 +324,15 @@ impl Context {
         let (reason, message) = self.judge_failure(target, failure);
         let next = match (reason, failure) {
             (_, ApiFailure::NotLeader) => Next { abandoned: true, ..Next::default() },
-            (Reason::NotDelegated | Reason::NamespaceTerminating, _) => Next::default(),
+            (Reason::NotDelegated | Reason::NamespaceTerminating | Reason::NotEnforced, _) => Next::default(),
             (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },
         };
         // What was planned for is not there any more: it is planned anew before anything is said.
         let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
-        Done { next, put_off, failure: Some(failure.kind()), ..Done::held(target, reason, message) }
+        let kind = (reason != Reason::NotEnforced).then(|| failure.kind());
+        Done { next, put_off, failure: kind, ..Done::held(target, reason, message) }
     }
 }
 

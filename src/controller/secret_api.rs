@@ -17,7 +17,7 @@ use serde_json::json;
 use super::secret_body::{Whole, changes};
 use crate::{
     access::SecretsAccess,
-    api::names,
+    api::{Enforcement, names},
     core::{
         name::{NamespaceName, Target},
         observed::Observed,
@@ -35,12 +35,29 @@ pub struct SecretApi {
     client: Client,
     timeout: Duration,
     access: SecretsAccess,
+    enforcement: Enforcement,
 }
 
 impl SecretApi {
-    /// No call takes longer than `timeout`.
-    pub fn new(client: Client, timeout: Duration, access: SecretsAccess) -> Self {
-        Self { client, timeout, access }
+    /// No call takes longer than `timeout`. In Audit none changes anything.
+    pub fn new(client: Client, timeout: Duration, access: SecretsAccess, enforcement: Enforcement) -> Self {
+        Self { client, timeout, access, enforcement }
+    }
+
+    /// Before every write: in Audit its failure tells what it would have done.
+    pub fn enforce(&self, would: &'static str) -> Result<(), ApiFailure> {
+        match self.enforcement {
+            Enforcement::Enforce => Ok(()),
+            Enforcement::Audit => Err(ApiFailure::NotEnforced(would)),
+        }
+    }
+
+    /// Before a Secret is created: in Audit it is looked whether it could be.
+    pub async fn enforce_creation(&self, target: &Target) -> Result<(), ApiFailure> {
+        match self.enforce("created") {
+            Err(_) if self.look(target).await?.is_some() => Err(ApiFailure::AlreadyExists),
+            enforced => enforced,
+        }
     }
 
     /// Whether what changes is told by a watch.
@@ -67,6 +84,7 @@ impl SecretApi {
 
     /// Creates; never touches a Secret that exists.
     pub async fn create(&self, rendered: &Rendered) -> Result<Observed, ApiFailure> {
+        self.enforce("created")?;
         let target = rendered.permit().target();
         let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..Default::default() };
         let body = serialize(&Whole::of(rendered, &target, None))?;
@@ -76,6 +94,7 @@ impl SecretApi {
 
     /// Changes the Secret that was observed, and no other version of it.
     pub async fn change(&self, rendered: &Rendered, observed: &Observed) -> Result<Observed, ApiFailure> {
+        self.enforce("changed")?;
         let target = rendered.permit().target();
         let body = serialize(&changes(rendered, observed))?;
         self.patch(&target, "application/json-patch+json", "", body).await
@@ -84,6 +103,7 @@ impl SecretApi {
     /// Makes the operator the holder of content that already is as it shall be: a change would leave it with
     /// whoever wrote it, and an edit of it could not be told from theirs.
     pub async fn claim(&self, rendered: &Rendered, observed: &Observed) -> Result<Observed, ApiFailure> {
+        self.enforce("changed")?;
         let target = rendered.permit().target();
         let body = serialize(&Whole::of(rendered, &target, Some(observed)))?;
         self.patch(&target, "application/apply-patch+yaml", "&force=true", body).await
@@ -96,6 +116,7 @@ impl SecretApi {
         observed: &Observed,
         since: Timestamp,
     ) -> Result<Observed, ApiFailure> {
+        self.enforce("deleted after its grace period")?;
         let metadata = json!({
             "uid": observed.uid.as_str(),
             "resourceVersion": observed.resource_version,
@@ -107,6 +128,7 @@ impl SecretApi {
 
     /// Deletes the Secret that was observed, and no other version of it.
     pub async fn delete(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
+        self.enforce("deleted")?;
         let preconditions = Preconditions {
             uid: Some(observed.uid.to_string()),
             resource_version: Some(observed.resource_version.clone()),

@@ -261,7 +261,10 @@ fn targets(outcomes: &[Outcome]) -> Vec<TargetStatus> {
 fn target(outcome: &Outcome) -> TargetStatus {
     let (state, reason, message) = match &outcome.end {
         End::Synced => (TargetState::Synced, None, None),
-        End::Held(Reason::Suspended, message) => (TargetState::Pending, Some(Reason::Suspended), Some(message.clone())),
+        End::Held(reason @ (Reason::Suspended | Reason::NotEnforced), message)
+        | End::Stuck(_, reason @ Reason::NotEnforced, message) => {
+            (TargetState::Pending, Some(*reason), Some(message.clone()))
+        }
         End::Throttled(_) => (TargetState::Pending, Some(Reason::Throttled), None),
         End::Held(reason, message) | End::Stuck(_, reason, message) => {
             (TargetState::Failed, Some(*reason), Some(message.clone()))

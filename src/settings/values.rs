@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 
 use crate::{
     access::SecretsAccess,
+    api::Enforcement,
     core::{
         bytes::SecretBytes,
         name::{NamespaceName, SecretName},
@@ -118,6 +119,14 @@ pub(super) fn log_filter(text: &str) -> Result<LogFilter, String> {
 
 pub(super) fn secrets_access(text: &str) -> Result<SecretsAccess, String> {
     SecretsAccess::parse(text).ok_or_else(|| "must be watch or writeOnly".into())
+}
+
+pub(super) fn enforcement(text: &str) -> Result<Enforcement, String> {
+    match text {
+        "Enforce" => Ok(Enforcement::Enforce),
+        "Audit" => Ok(Enforcement::Audit),
+        _ => Err("must be Enforce or Audit".into()),
+    }
 }
 
 pub(super) fn resync_interval(text: &str) -> Result<Duration, String> {
