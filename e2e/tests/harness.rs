@@ -213,16 +213,15 @@ async fn the_operator_sees_the_secrets_of_no_namespace_that_does_not_delegate() 
     cluster.install().await.expect("what is installed can be installed again");
     let (delegated, other) = tokio::try_join!(cluster.namespace("delegated"), cluster.namespace("other")).unwrap();
     cluster.delegate(&delegated).await.unwrap();
-    let secret = r#"{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}"#;
-    let write = async |namespace: &str| {
-        let apply = cluster.kubectl(["apply", "--server-side", "--namespace", namespace, "-f", "-"]).stdin(secret);
-        apply.as_user(Operator::USER).run().await.unwrap()
+    let list = async |namespace: &str| {
+        let list = cluster.kubectl(["get", "secrets", "--namespace", namespace]);
+        list.as_user(Operator::USER).run().await.unwrap()
     };
-    let granted = async || match write(&delegated).await {
+    let granted = async || match list(&delegated).await {
         output if output.success() => Ok(()),
         output => Err(output.stderr),
     };
     eventually(SOON, "the delegation has an effect", granted).await.unwrap();
-    let refused = write(&other).await;
+    let refused = list(&other).await;
     assert!(refused.stderr.contains("forbidden"), "{refused:?}");
 }
