@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use secrets_distributor::api::names;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -31,12 +32,15 @@ async fn proxied() -> Result<(Proxy, String, Api<Secret>)> {
     Ok((proxy, namespace, secrets))
 }
 
-fn secret(name: &str) -> Secret {
-    serde_json::from_value(serde_json::json!({ "metadata": { "name": name } })).unwrap()
-}
-
 async fn create(secrets: &Api<Secret>, name: &str) -> kube::Result<Secret> {
-    secrets.create(&PostParams::default(), &secret(name)).await
+    // The admission policies let the operator write nothing without its marks.
+    let namespace = secrets.namespace().unwrap();
+    let secret = serde_json::json!({ "metadata": {
+        "name": name,
+        "labels": { names::OWNER_UID: "uid", names::MANAGED_BY_LABEL: names::FIELD_MANAGER },
+        "annotations": { names::TARGET: format!("{namespace}/{name}") },
+    } });
+    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await
 }
 
 fn code(result: kube::Result<Secret>) -> Option<u16> {
