@@ -35,6 +35,8 @@ hostPath:
   value: /etc/secrets-distributor/digest.key
 - name: SECRETS_ACCESS
   value: {{ .Values.secretsAccess | quote }}
+- name: ENFORCEMENT
+  value: {{ .Values.enforcement | quote }}
 - name: RESYNC_INTERVAL
   value: {{ .Values.resyncInterval | quote }}
 - name: LEASE_DURATION

@@ -14,6 +14,7 @@ async fn a_wrong_value_is_refused_by_its_name_and_with_what_is_expected() -> Res
         (json!({ "replicas": "three" }), "at '/replicas': got string, want integer"),
         (json!({ "replicas": -1 }), "at '/replicas': minimum: got -1, want 0"),
         (json!({ "secretsAccess": "readOnly" }), "at '/secretsAccess': value must be one of 'watch', 'writeOnly'"),
+        (json!({ "enforcement": "audit" }), "at '/enforcement': value must be one of 'Enforce', 'Audit'"),
         (json!({ "rbac": { "scope": "all" } }), "at '/rbac/scope': value must be one of 'namespaced', 'cluster'"),
         (
             json!({ "admission": { "operater": false } }),

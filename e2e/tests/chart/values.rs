@@ -104,6 +104,7 @@ fn of_the_operator() -> Vec<Case> {
         "headersSecret": { "name": "h", "key": "k" } } });
     vec![
         env(json!({ "secretsAccess": "writeOnly" }), "SECRETS_ACCESS", json!("writeOnly")),
+        env(json!({ "enforcement": "Audit" }), "ENFORCEMENT", json!("Audit")),
         env(json!({ "resyncInterval": "1m" }), "RESYNC_INTERVAL", json!("1m")),
         env(json!({ "lease": { "duration": "20s" } }), "LEASE_DURATION", json!("20s")),
         env(json!({ "log": { "format": "text", "level": "debug" } }), "LOG_FORMAT", json!("text")),
