@@ -6,8 +6,7 @@ use anyhow::Result;
 
 /// Measures what tracing costs, and prints a table.
 pub async fn tracing(count: usize, rounds: usize) -> Result<()> {
-    let mut table = tracing::measure(count, rounds).await?;
-    table.settle();
+    let table = tracing::measure(count, rounds).await?;
     anstream::println!("{table}");
     Ok(())
 }

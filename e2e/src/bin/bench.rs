@@ -25,7 +25,7 @@ enum What {
         #[arg(long, default_value_t = 1000)]
         count: usize,
         /// Runs of each setting.
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..))]
         rounds: u8,
     },
 }
