@@ -11,6 +11,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use secrets_distributor::api::SecretsDistribution;
 use serde_json::json;
 
+use super::median;
 use crate::collector::{Collector, Mood};
 use crate::is_ready;
 use crate::progress::narrated;
@@ -177,11 +178,6 @@ impl Row {
             format!("{} MiB", self.memory / 1024),
         ]
     }
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_unstable_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl fmt::Display for Table {
