@@ -56,9 +56,10 @@ suite-%:
 	@cargo test --quiet --locked --package e2e --test $* -- --show-output
 
 .PHONY: bench
-bench: prerequisites ## Measure what tracing costs, as ratios within one run.
+bench: prerequisites ## Measure what tracing costs and how long answers take, as ratios within one run.
 	@cargo build --locked --release --workspace --bins
 	@cargo run --quiet --locked --release --package e2e --bin bench -- tracing
+	@cargo run --quiet --locked --release --package e2e --bin bench -- questions
 
 .PHONY: fmt
 fmt: toolchain ## Format the sources.

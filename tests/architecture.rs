@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("client", &["telemetry"]),
     ("lease", &["api", "admin", "error", "client", "telemetry"]),
     ("settings", &["api", "core", "access", "telemetry", "lease"]),
-    ("cli", &["api", "core", "access", "rbac", "settings"]),
+    ("cli", &["api", "core", "access", "rbac", "settings", "telemetry"]),
     (
         "controller",
         &["api", "core", "access", "source", "limits", "telemetry", "rbac", "admin", "error", "lease", "settings"],

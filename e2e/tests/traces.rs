@@ -180,6 +180,17 @@ async fn told_of(traced: &Traced, tenant: &Tenant<'_>, request: &str, reason: &s
     Ok((annotations.get("xlscsde.nhs.uk/trace-id").cloned().unwrap_or_default(), note))
 }
 
+/// What the command line says to whoever gives it the address of the traces.
+async fn explained(traced: &Traced, tenant: &Tenant<'_>, request: &str) -> Result<serde_json::Value> {
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("secrets-distributor");
+    let mut command = tokio::process::Command::new(binary);
+    command.args(["explain", request, "-n", &tenant.namespace, "-o", "json", "--kubeconfig"]);
+    command.arg(traced.site.cluster.kubeconfig()).env("TRACE_URL", "https://jaeger.example.org/trace/{traceID}");
+    let output = command.output().await?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
 #[tokio::test]
 async fn a_refusal_a_wait_and_a_failure_have_theirs_which_status_event_and_log_name() -> Result<()> {
     let traced = Traced::shared().await?;
@@ -191,6 +202,8 @@ async fn a_refusal_a_wait_and_a_failure_have_theirs_which_status_event_and_log_n
     let (annotation, note) = told_of(traced, &tenant, "denied", "NoPolicyForNamespace").await?;
     assert_eq!(annotation, trace.id);
     assert!(note.ends_with(&format!("; see https://jaeger.example.org/trace/{}", trace.id)), "{note}");
+    let answer = explained(traced, &tenant, "denied").await?;
+    assert_eq!(answer["operator"]["traceURL"], format!("https://jaeger.example.org/trace/{}", trace.id), "{answer:#}");
     let logs = traced.site.operator_logs();
     let lines: Vec<_> = logs.lines().filter(|line| line.contains(&trace.id)).collect();
     let outcome = lines.iter().filter(|line| line.contains("\"message\":\"distributed\"")).collect::<Vec<_>>();

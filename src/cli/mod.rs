@@ -55,7 +55,7 @@ As a plugin of kubectl: ln -s \"$(command -v secrets-distributor)\" ~/.local/bin
 Exit codes:
   0  done; for a question that is answered with yes or no: yes
   1  failed; for a question that is answered with yes or no: no
-  2  bad arguments, files or settings, or no cluster is configured";
+  2  bad arguments, files or settings, or no cluster is configured; for `plan`: it would do what --fail-on names";
 
 /// Distributes the secrets that are mounted into this pod to Kubernetes Secrets.
 ///

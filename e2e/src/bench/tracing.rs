@@ -11,6 +11,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use secrets_distributor::api::SecretsDistribution;
 use serde_json::json;
 
+use super::median;
 use crate::collector::{Collector, Mood};
 use crate::is_ready;
 use crate::progress::narrated;
@@ -22,6 +23,9 @@ const NAMESPACES: usize = 10;
 /// Requests created at a time.
 const AT_A_TIME: usize = 16;
 
+/// For the control plane to come to rest after a run.
+const REST: Duration = Duration::from_secs(3);
+
 /// `None`: no traces are made.
 const SETTINGS: [Option<Mood>; 5] =
     [None, Some(Mood::Works), Some(Mood::Refuses), Some(Mood::Hangs), Some(Mood::Fails)];
@@ -30,6 +34,8 @@ const SETTINGS: [Option<Mood>; 5] =
 struct Row {
     setting: Option<Mood>,
     took: Vec<Duration>,
+    /// Processor time of the operator, in seconds.
+    worked: Vec<f64>,
     dropped: f64,
     memory: u64,
 }
@@ -50,7 +56,11 @@ pub(super) async fn measure(count: usize, rounds: usize) -> Result<Table> {
         "rateLimit": { "writes": 100_000, "per": "1s", "burst": 100_000 },
     });
     site.policy("bench", spec).await?;
-    let row = |setting| Row { setting, took: Vec::new(), dropped: 0.0, memory: 0 };
+    let mut namespaces = Vec::new();
+    for _ in 0..NAMESPACES {
+        namespaces.push(site.tenant("bench").await?.namespace);
+    }
+    let row = |setting| Row { setting, took: Vec::new(), worked: Vec::new(), dropped: 0.0, memory: 0 };
     let mut table = Table { count, rows: SETTINGS.map(row).into() };
     for round in 0..rounds {
         for place in 0..SETTINGS.len() {
@@ -63,36 +73,46 @@ pub(super) async fn measure(count: usize, rounds: usize) -> Result<Table> {
                 config
             });
             let what = format!("round {} of {rounds}, {}", round + 1, name(row.setting));
-            narrated(&what, run(&site, count, row)).await?;
+            narrated(&what, run(&site, &namespaces, count, row)).await?;
         }
     }
     Ok(table)
 }
 
 /// From the first request to the last that is Ready.
-async fn run(site: &Site, count: usize, row: &mut Row) -> Result<()> {
+async fn run(site: &Site, namespaces: &[String], count: usize, row: &mut Row) -> Result<()> {
     site.start_operator().await?;
     let mut tenants = Vec::new();
-    for _ in 0..NAMESPACES {
-        tenants.push(site.tenant("bench").await?);
+    for name in namespaces {
+        tenants.push(site.existing_tenant(name).await?);
     }
     // Once one was written into each, the delegations are known.
     for tenant in &tenants {
         tenant.request("first", json!({ "secrets": [{ "from": "Always", "to": "k" }] })).await?;
         tenant.until_ready("first").await?;
     }
+    let before = worked(site).await?;
     let begun = Instant::now();
     let ready =
         stream::iter(&tenants).map(|tenant| until_all_ready(tenant, count / NAMESPACES)).buffer_unordered(NAMESPACES);
     tokio::try_join!(ask(&tenants, count / NAMESPACES), ready.try_collect::<Vec<()>>())?;
     row.took.push(begun.elapsed());
+    row.worked.push(worked(site).await? - before);
     row.memory = row.memory.max(site.operator_memory()?);
     row.dropped += site.scrape().await?.sum("secrets_distributor_spans_dropped_total", &[]).unwrap_or_default();
+    site.terminate_operator(Duration::from_secs(10)).await?;
+    // The Secrets too: else the garbage collector is at work on them during the next run.
     for tenant in &tenants {
         tenant.requests().delete_collection(&Default::default(), &ListParams::default()).await?;
+        tenant.secrets().delete_collection(&Default::default(), &ListParams::default()).await?;
     }
-    site.terminate_operator(Duration::from_secs(10)).await?;
+    tokio::time::sleep(REST).await;
     Ok(())
+}
+
+async fn worked(site: &Site) -> Result<f64> {
+    let seconds = site.scrape().await?.sum("process_cpu_seconds_total", &[]);
+    seconds.context("the operator does not tell its processor time")
 }
 
 async fn ask(tenants: &[Tenant<'_>], each: usize) -> Result<()> {
@@ -136,46 +156,38 @@ fn name(setting: Option<Mood>) -> &'static str {
 }
 
 impl Row {
-    fn median(&self) -> f64 {
-        self.took[self.took.len() / 2].as_secs_f64()
+    /// In each round, how many times as long as without traces it took; and the median of these.
+    fn to_off(&self, off: &Row) -> (f64, f64) {
+        let seconds = |row: &Row| row.took.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
+        let ratios = |these: &[f64], off: &[f64]| median(these.iter().zip(off).map(|(this, off)| this / off).collect());
+        (ratios(&seconds(self), &seconds(off)), ratios(&self.worked, &off.worked))
     }
-}
 
-impl Table {
-    /// Puts the runs of each setting in order.
-    pub(super) fn settle(&mut self) {
-        self.rows.iter_mut().for_each(|row| row.took.sort_unstable());
+    fn cells(&self, off: &Row) -> [String; 8] {
+        let (time, work) = self.to_off(off);
+        let seconds: Vec<_> = self.took.iter().map(Duration::as_secs_f64).collect();
+        let spread = seconds.iter().fold((f64::MAX, 0.0f64), |(low, high), s| (low.min(*s), high.max(*s)));
+        [
+            name(self.setting).to_owned(),
+            format!("{:.2} s", median(seconds)),
+            format!("{:.2}-{:.2}", spread.0, spread.1),
+            format!("{time:.3}"),
+            format!("{:.2} s", median(self.worked.clone())),
+            format!("{work:.3}"),
+            self.dropped.to_string(),
+            format!("{} MiB", self.memory / 1024),
+        ]
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let off = self.rows[0].median();
-        let head = ["", "MEDIAN", "TO OFF", "FASTEST", "SLOWEST", "SPANS DROPPED", "MEMORY"];
-        writeln!(
-            f,
-            "{} distributions of 3 keys over {NAMESPACES} namespaces, {} runs each",
-            self.count,
-            self.rows[0].took.len()
-        )?;
-        let line = |f: &mut fmt::Formatter<'_>, cells: [String; 7]| {
-            let [name, rest @ ..] = cells;
-            writeln!(f, "{name:<24}{}", rest.map(|cell| format!("{cell:>14}")).concat())
-        };
-        line(f, head.map(str::to_owned))?;
-        for row in &self.rows {
-            let seconds =
-                |duration: Option<&Duration>| format!("{:.2} s", duration.copied().unwrap_or_default().as_secs_f64());
-            let cells = [
-                name(row.setting).to_owned(),
-                format!("{:.2} s", row.median()),
-                format!("{:.3}", row.median() / off),
-                seconds(row.took.first()),
-                seconds(row.took.last()),
-                format!("{}", row.dropped),
-                format!("{} MiB", row.memory / 1024),
-            ];
-            line(f, cells)?;
+        let (off, count) = (&self.rows[0], self.count);
+        writeln!(f, "{count} distributions of 3 keys over {NAMESPACES} namespaces, {} runs each;", off.took.len())?;
+        writeln!(f, "ratios are medians of those within a round")?;
+        let head = ["", "MEDIAN", "RANGE", "TO OFF", "CPU", "TO OFF", "LOST SPANS", "MEMORY"].map(str::to_owned);
+        for [name, rest @ ..] in [head].into_iter().chain(self.rows.iter().map(|row| row.cells(off))) {
+            writeln!(f, "{name:<24}{}", rest.map(|cell| format!("{cell:>12}")).concat())?;
         }
         Ok(())
     }

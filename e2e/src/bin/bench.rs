@@ -25,15 +25,29 @@ enum What {
         #[arg(long, default_value_t = 1000)]
         count: usize,
         /// Runs of each setting.
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
+    },
+    /// How long people wait for `explain`, `who-gets` and `plan` about a large platform.
+    Questions {
+        /// Namespaces, and as many policies; each has ten distributions.
+        #[arg(long, default_value_t = 1000)]
+        namespaces: usize,
+        /// How often each is asked.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
         rounds: u8,
     },
 }
 
 fn main() -> ExitCode {
-    let What::Tracing { count, rounds } = Arguments::parse().what;
+    let what = Arguments::parse().what;
     let measured = Runtime::new().map_err(Into::into).and_then(|runtime| {
-        let measured = runtime.block_on(e2e::bench::tracing(count, usize::from(rounds)));
+        let measured = runtime.block_on(async {
+            match what {
+                What::Tracing { count, rounds } => e2e::bench::tracing(count, rounds.into()).await,
+                What::Questions { namespaces, rounds } => e2e::bench::questions(namespaces, rounds.into()).await,
+            }
+        });
         runtime.shutdown_background();
         measured
     });

@@ -118,6 +118,9 @@ pub struct Told {
     /// Trace of the last attempt.
     #[serde(rename = "traceID", skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Where people open it, if --trace-url says.
+    #[serde(rename = "traceURL", skip_serializing_if = "Option::is_none")]
+    pub trace_url: Option<String>,
 }
 
 /// A condition.
@@ -304,6 +307,7 @@ impl Told {
             last_sync_time: status.told.last_sync_time.as_ref().map(|time| time.0.to_string()),
             retry_at: status.told.retry_at.as_ref().map(|time| time.0.to_string()),
             trace_id: status.told.trace_id.clone(),
+            trace_url: None,
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::{
         object,
         request::{Request, request_key},
     },
+    telemetry::traces::TraceUrl,
 };
 
 /// UID of a request that does not exist yet: of two of the same age it is the younger.
@@ -62,6 +63,10 @@ pub struct Explain {
         value_parser = Format::among(&[Format::Table, Format::Wide, Format::Json, Format::Yaml]))]
     output: Format,
 
+    /// Address at which people open a trace, with {traceID} in its place; the one that the operator runs with.
+    #[arg(long, env = "TRACE_URL", value_name = "URL", help_heading = "Output")]
+    trace_url: Option<String>,
+
     #[command(flatten)]
     color: ColorArgs,
 
@@ -73,7 +78,9 @@ impl Explain {
     /// Explains.
     pub async fn answer(&self) -> Result<ExitCode, Error> {
         self.color.apply();
-        let answer = match (&self.filename, self.view.files.are_given()) {
+        let trace_url = TraceUrl::parse(self.trace_url.as_deref().unwrap_or_default());
+        let trace_url = trace_url.map_err(|error| Error::argument("--trace-url", error))?;
+        let mut answer = match (&self.filename, self.view.files.are_given()) {
             (Some(file), true) => self.of_file(file, View::of_files(&self.view.files)?, None)?,
             (Some(file), false) => {
                 let cluster = self.view.cluster.connect().await?;
@@ -83,6 +90,9 @@ impl Explain {
             (None, true) => return Err(Error::Usage("with --policies the request must be in a file: -f FILE".into())),
             (None, false) => self.of_cluster().await?,
         };
+        if let (Some(told), Some(url)) = (&mut answer.operator, &trace_url) {
+            told.trace_url = told.trace_id.as_deref().map(|id| url.of(id));
+        }
         match self.output {
             Format::Json => output::print_json(&answer)?,
             Format::Yaml => output::print_yaml(&answer)?,

@@ -153,7 +153,7 @@ fn operator(told: &Told) -> String {
     let mut times = Vec::new();
     times.extend(told.last_sync_time.as_ref().map(|time| format!("last wrote a Secret at {time}")));
     times.extend(told.retry_at.as_ref().map(|time| format!("acts again at {time}")));
-    times.extend(told.trace_id.as_ref().map(|id| format!("trace {id}")));
+    times.extend(told.trace_url.as_ref().or(told.trace_id.as_ref()).map(|trace| format!("trace {trace}")));
     lines.extend(times.into_iter().map(Node::leaf));
     format!("\n{}", Node::new(format!("The operator says{age}"), lines).text())
 }

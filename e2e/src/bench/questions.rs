@@ -1,0 +1,185 @@
+//! How long people wait for an answer about a large platform, against only reading what it is about.
+
+use std::fmt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::api::{DynamicObject, ListParams, PostParams};
+use kube::{Api, Resource};
+use secrets_distributor::api::{DistributionPolicy, SecretsDistribution};
+use serde_json::json;
+use tokio::process::Command;
+
+use super::median;
+use crate::binaries::sibling;
+use crate::eventually;
+use crate::is_ready;
+use crate::progress::narrated;
+use crate::site::Site;
+
+/// Objects made at a time.
+const AT_A_TIME: usize = 16;
+
+/// For all Secrets to be written.
+const CONVERGED_WITHIN: Duration = Duration::from_secs(900);
+
+/// How many there are of everything; ten requests in each namespace, and one policy for each or for a hundred.
+#[derive(Clone, Copy)]
+struct Platform {
+    namespaces: usize,
+}
+
+impl Platform {
+    fn namespace(number: usize) -> String {
+        format!("team-{}-{number}", number % 10)
+    }
+
+    fn namespaces(self) -> impl Iterator<Item = String> {
+        (0..self.namespaces).map(Self::namespace)
+    }
+
+    /// Of ten policies one speaks about every namespace of a team, the others about one namespace.
+    fn policy(number: usize, sources: &[&str]) -> serde_json::Value {
+        let names = match number % 10 {
+            0 => format!("team-{}-*", number / 10 % 10),
+            _ => Self::namespace(number),
+        };
+        json!({
+            "namespaces": { "names": [names] },
+            "rules": [{ "effect": "Allow", "sources": sources }],
+            "revocation": { "gracePeriod": "5m" },
+        })
+    }
+}
+
+/// What was measured.
+pub(super) struct Table {
+    requests: usize,
+    namespaces: usize,
+    /// Only reading policies, namespaces and requests, in seconds.
+    read: Vec<f64>,
+    questions: Vec<(&'static str, Vec<f64>)>,
+}
+
+/// Has the operator write all Secrets, and asks each question several times.
+pub(super) async fn measure(namespaces: usize, rounds: usize) -> Result<Table> {
+    let platform = Platform { namespaces };
+    let site = Site::prepare().await?.configured(|config| config.argument("--rate-limit").argument("100000/1s"));
+    site.sources.set(&[("password", b"p"), ("certificate", b"c")])?;
+    narrated("namespaces, delegations and policies", populate(&site, platform)).await?;
+    site.start_operator().await?;
+    let requests = narrated("requests", ask(&site, platform)).await?;
+    narrated("until all Secrets are written", until_written(&site, requests)).await?;
+    site.terminate_operator(Duration::from_secs(10)).await?;
+
+    let proposal = site.sources.mount().path().with_file_name("proposal.yaml");
+    let narrower = (0..10).map(|number| {
+        let (name, spec) = (format!("policy-{number}"), Platform::policy(number, &["password"]));
+        let kind = "DistributionPolicy";
+        json!({ "apiVersion": "xlscsde.nhs.uk/v1", "kind": kind, "metadata": { "name": name }, "spec": spec })
+    });
+    std::fs::write(&proposal, narrower.map(|policy| format!("---\n{policy}\n")).collect::<String>())?;
+    let proposal = proposal.to_str().context("a path that is no text")?;
+    let questions: [(&str, &[&str]); 3] = [
+        ("explain one request", &["explain", "request-1", "-n", "team-1-1"]),
+        ("who-gets a source", &["who-gets", "certificate"]),
+        ("plan ten narrower policies", &["plan", "-f", proposal]),
+    ];
+    let mut table = Table { requests, namespaces, read: Vec::new(), questions: Vec::new() };
+    table.questions.extend(questions.map(|(what, _)| (what, Vec::new())));
+    for _ in 0..rounds {
+        table.read.push(read(&site).await?);
+        for (i, (_, arguments)) in questions.iter().enumerate() {
+            table.questions[i].1.push(answer(site.cluster.kubeconfig(), arguments).await?);
+        }
+    }
+    Ok(table)
+}
+
+async fn populate(site: &Site, platform: Platform) -> Result<()> {
+    let namespaces = stream::iter(platform.namespaces())
+        .map(|name| async move { site.named_tenant(&name, json!({})).await?.delegate().await });
+    namespaces.buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
+    let policies = stream::iter(0..platform.namespaces).map(|number| async move {
+        site.policy(&format!("policy-{number}"), Platform::policy(number, &["password", "certificate"])).await
+    });
+    policies.buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
+    Ok(())
+}
+
+/// Ten in each namespace.
+async fn ask(site: &Site, platform: Platform) -> Result<usize> {
+    let client = site.cluster.client().await?;
+    let all = (0..10).flat_map(|i| platform.namespaces().map(move |namespace| (namespace, format!("request-{i}"))));
+    let made = stream::iter(all).map(|(namespace, name)| {
+        let api: Api<SecretsDistribution> = Api::namespaced(client.clone(), &namespace);
+        let mappings = ["password", "certificate"].map(|source| json!({ "from": source, "to": source }));
+        async move {
+            let spec = serde_json::from_value(json!({ "secrets": mappings }))?;
+            anyhow::Ok(api.create(&PostParams::default(), &SecretsDistribution::new(&name, spec)).await?)
+        }
+    });
+    Ok(made.buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?.len())
+}
+
+async fn until_written(site: &Site, requests: usize) -> Result<()> {
+    let all: Api<SecretsDistribution> = Api::all(site.cluster.client().await?);
+    eventually(CONVERGED_WITHIN, "all are Ready", async || {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let list = all.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let ready = list.items.iter().filter(|request| request.status.as_ref().is_some_and(is_ready)).count();
+        if ready == requests { Ok(()) } else { Err(format!("{ready} of {requests}")) }
+    })
+    .await
+}
+
+/// Policies, namespaces and requests, as JSON.
+async fn read(site: &Site) -> Result<f64> {
+    let client = site.cluster.client().await?;
+    let resources = [
+        kube::core::ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&()),
+        kube::core::ApiResource::erase::<DistributionPolicy>(&()),
+        kube::core::ApiResource::erase::<SecretsDistribution>(&()),
+    ];
+    let begun = Instant::now();
+    for resource in resources {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        let kind = DynamicObject::kind(&resource).into_owned();
+        ensure!(!api.list(&ListParams::default()).await?.items.is_empty(), "there is no {kind}");
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// From the start of the program to its end.
+async fn answer(kubeconfig: &Path, arguments: &[&str]) -> Result<f64> {
+    let mut command = Command::new(sibling("secrets-distributor")?);
+    command.args(arguments).arg("--kubeconfig").arg(kubeconfig).stdin(Stdio::null()).kill_on_drop(true);
+    let begun = Instant::now();
+    let output = command.output().await?;
+    let took = begun.elapsed().as_secs_f64();
+    // 2: the plan revokes.
+    let failed = !matches!((arguments[0], output.status.code()), (_, Some(0)) | ("plan", Some(2)));
+    ensure!(!failed && !output.stdout.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(took)
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (requests, namespaces, read) = (self.requests, self.namespaces, median(self.read.clone()));
+        writeln!(
+            f,
+            "{requests} distributions, {namespaces} policies, {namespaces} namespaces; {} runs",
+            self.read.len()
+        )?;
+        writeln!(f, "{:<32}{:>10}{:>12}", "", "MEDIAN", "TO READING")?;
+        let rows = [("only reading them", &self.read)];
+        for (what, took) in rows.into_iter().chain(self.questions.iter().map(|(what, took)| (*what, took))) {
+            let took = median(took.clone());
+            writeln!(f, "{what:<32}{:>10}{:>12.2}", format!("{took:.2} s"), took / read)?;
+        }
+        Ok(())
+    }
+}
