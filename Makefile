@@ -14,8 +14,8 @@ define need
 endef
 
 # The suites on the control plane: those that inject faults, those that measure, and all others. Most of them wait most
-# of the time, so several run side by side.
-suites := $(sort $(basename $(notdir $(wildcard e2e/tests/*))))
+# of the time, so several run side by side. The one on a node needs root, an image and packages, and has a target alone.
+suites := $(filter-out node,$(sort $(basename $(notdir $(wildcard e2e/tests/*)))))
 faults := crash faults gates kills late outage proxy rotation stale
 alone := fairness
 sociable := $(filter-out $(faults) $(alone),$(suites))
@@ -28,7 +28,7 @@ export PROPTEST_RNG_SEED ?= 20260
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "KUBEBUILDER_ASSETS (a folder of programs), or E2E_KUBECONFIG (a cluster) and JAEGER_BINARY, spare building them."
 
 .PHONY: demo
@@ -49,6 +49,14 @@ test: prerequisites ## Check everything: format, lints, unit, property and end-t
 faults: prerequisites ## Kill, cut, freeze and starve the operator at every point, and see that the end is the same.
 	@cargo build --locked --workspace --all-targets
 	$(call step,faults,$(MAKE) $(side_by_side) $(faults:%=suite-%))
+
+# OPERATOR_IMAGE, an archive of an image that is there, spares building it.
+.PHONY: test-node
+test-node: prerequisites ## Install the chart on a real node and see it work; needs root, and installs Debian packages.
+	$(call step,packages,./e2e/node/packages.sh)
+	$(if $(OPERATOR_IMAGE),,$(call step,image,./deploy/image.sh))
+	@cargo build --locked --workspace --bins
+	@$(MAKE) --no-print-directory suite-node
 
 # One file or folder of e2e/tests. With --output-sync each is told when it is over, so that none is told through another.
 suite-%:

@@ -39,7 +39,18 @@ impl ControlPlane {
     /// Starts a control plane of its own, with the kinds in `crds/`; or uses the cluster whose
     /// kubeconfig `E2E_KUBECONFIG` names.
     pub async fn start() -> Result<Self> {
-        let (supervisor, description) = tokio::task::spawn_blocking(Supervisor::start).await??;
+        Self::start_with(&[]).await
+    }
+
+    /// One of its own that can have a [`crate::Node`].
+    pub async fn for_node() -> Result<Self> {
+        let cluster = Self::start_with(&["--workloads"]).await?;
+        ensure!(cluster.description.servers.is_some(), "a node needs a control plane of its own: unset E2E_KUBECONFIG");
+        Ok(cluster)
+    }
+
+    async fn start_with(arguments: &'static [&str]) -> Result<Self> {
+        let (supervisor, description) = tokio::task::spawn_blocking(|| Supervisor::start(arguments)).await??;
         let access = Kubeconfig::read_from(&description.kubeconfig)?;
         let audit =
             description.servers.as_ref().map(|servers| AuditLog::new(servers.audit_log.clone(), access.clone()));
@@ -194,8 +205,9 @@ pub(crate) fn repository() -> &'static Path {
 struct Supervisor(Child);
 
 impl Supervisor {
-    fn start() -> Result<(Self, Description)> {
+    fn start(arguments: &[&str]) -> Result<(Self, Description)> {
         let mut command = Command::new(sibling("control-plane")?);
+        command.args(arguments);
         let crds = repository().join("crds");
         if crds.is_dir() {
             command.arg("--apply").arg(crds);

@@ -177,7 +177,8 @@ impl Jaeger {
     }
 }
 
-async fn program() -> Result<PathBuf> {
+/// The one that is given, or the one that is built.
+pub(crate) async fn program() -> Result<PathBuf> {
     let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(program) = given("JAEGER_BINARY") {
         ensure!(program.is_file(), "JAEGER_BINARY: {} does not exist", program.display());

@@ -20,6 +20,16 @@ impl FreezableProxy {
     /// Starts one in front of an address, in the current runtime.
     pub async fn start(target: &str) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot bind a port on loopback")?;
+        Self::on(listener, target)
+    }
+
+    /// The same with a listener that somebody has made, for instance in another network.
+    pub(crate) fn behind(listener: std::net::TcpListener, target: &str) -> Result<Self> {
+        listener.set_nonblocking(true)?;
+        Self::on(TcpListener::from_std(listener)?, target)
+    }
+
+    fn on(listener: TcpListener, target: &str) -> Result<Self> {
         let address = listener.local_addr()?;
         let frozen = watch::Sender::new(false);
         let accepting = tokio::spawn(accept(listener, target.to_owned(), frozen.subscribe())).abort_handle();

@@ -36,6 +36,10 @@ pub struct Settings {
     /// knows the kinds that exist when it starts at once, later ones only after half a minute.
     #[arg(long)]
     pub apply: Option<PathBuf>,
+
+    /// Run the controllers of workloads as well, for a cluster with a node.
+    #[arg(long)]
+    pub workloads: bool,
 }
 
 /// A usable control plane, as its supervisor tells it on standard output.
@@ -109,7 +113,7 @@ async fn start(programs: &Programs, settings: &Settings, directory: &Path) -> Re
     if let Some(manifests) = &settings.apply {
         servers.apply(manifests).await?;
     }
-    servers.start_controllers().await?;
+    servers.start_controllers(settings.workloads).await?;
     Ok(servers)
 }
 

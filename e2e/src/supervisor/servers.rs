@@ -69,8 +69,9 @@ impl Servers {
     }
 
     /// Starts the controller manager; ready when the ClusterRole `admin` has been aggregated.
-    pub(super) async fn start_controllers(&mut self) -> Result<()> {
-        self.controllers = Some(controllers(&self.programs, &self.folder)?);
+    pub(super) async fn start_controllers(&mut self, workloads: bool) -> Result<()> {
+        let which = if workloads { "*" } else { CONTROLLERS };
+        self.controllers = Some(controllers(&self.programs, &self.folder, which)?);
         self.until("kube-controller-manager works", roles_aggregated).await
     }
 
@@ -190,13 +191,13 @@ fn apiserver(programs: &Programs, folder: &Path, etcd_url: &str, port: u16) -> R
     Process::start("kube-apiserver", command, &folder.join("kube-apiserver.log"))
 }
 
-fn controllers(programs: &Programs, folder: &Path) -> Result<Process> {
+fn controllers(programs: &Programs, folder: &Path, which: &str) -> Result<Process> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
     let mut command = guarded(&programs.kube_controller_manager)?;
     command.args([file("kubeconfig", "controllers.kubeconfig"), file("root-ca-file", "ca.crt")]);
     command.arg(file("service-account-private-key-file", "service-account.key"));
     command.args(["--use-service-account-credentials=true", "--leader-elect=false", "--secure-port=0"]);
-    command.arg(format!("--controllers={CONTROLLERS}"));
+    command.arg(format!("--controllers={which}"));
     // Tests delete namespaces by the dozen and wait for it.
     command.args(["--concurrent-namespace-syncs=50", "--kube-api-qps=500", "--kube-api-burst=1000"]);
     Process::start("kube-controller-manager", command, &folder.join("kube-controller-manager.log"))
@@ -215,6 +216,10 @@ fn write_identities(folder: &Path, server: &str) -> Result<()> {
     let users = [
         ("kubeconfig", "e2e-admin", Some("system:masters")),
         ("controllers.kubeconfig", "system:kube-controller-manager", None),
+        // Of a node, if there will be one: the key of the authority does not outlive this function.
+        ("kubelet.kubeconfig", "system:node:node", Some("system:nodes")),
+        ("scheduler.kubeconfig", "system:kube-scheduler", None),
+        ("proxy.kubeconfig", "system:kube-proxy", None),
     ];
     for (name, user, group) in users {
         let identity = authority.client(user, group)?;
