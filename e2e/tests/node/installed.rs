@@ -32,7 +32,7 @@ pub async fn story(world: &World) -> Result<()> {
     world.cluster.apply_path(&sample("policies/wildcard-tls.yaml")).await?;
     world.cluster.apply_path(&sample("docs/examples/wildcard-tls-distribution.yaml")).await?;
     world.until_ready(REQUEST).await?;
-    println!("from helm install to the first Secret: {:.1} s", started.elapsed().as_secs_f32());
+    eprintln!("from helm install to the first Secret: {:.1} s", started.elapsed().as_secs_f32());
     world.consumer("early").await?;
     world.until_seen("early", &first, &first).await?;
 
@@ -40,7 +40,7 @@ pub async fn story(world: &World) -> Result<()> {
     let started = Instant::now();
     world.provide(&second).await?;
     world.until_seen("early", &second, &first).await?;
-    println!("from the provider, by two mounts, to the consumer: {:.1} s", started.elapsed().as_secs_f32());
+    eprintln!("from the provider, by two mounts, to the consumer: {:.1} s", started.elapsed().as_secs_f32());
     world.until_traced(jaeger, REQUEST).await?;
     world.consumer("later").await?;
     world.until_seen("later", &second, &second).await?;
