@@ -36,6 +36,7 @@ mod second_server;
 pub mod site;
 pub mod state;
 pub mod supervisor;
+pub mod used;
 mod workdir;
 mod write_only;
 
