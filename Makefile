@@ -32,7 +32,7 @@ export E2E_RIGHTS_USED := $(CURDIR)/target/rights-used
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "KUBEBUILDER_ASSETS (a folder of programs), or E2E_KUBECONFIG (a cluster) and JAEGER_BINARY, spare building them."
+	@echo "KUBEBUILDER_ASSETS (a folder of programs), or E2E_KUBECONFIG (a cluster), JAEGER_BINARY and HELM, spare building them."
 
 .PHONY: demo
 demo: prerequisites ## Show the main job on a real control plane; KEEP=1 leaves it running.
