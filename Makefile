@@ -26,10 +26,13 @@ unit_tests := cargo test --locked --package secrets-distributor; cargo test --lo
 # `make soak` draws others, and many more.
 export PROPTEST_RNG_SEED ?= 20260
 
+# Where each control plane leaves, at its end, which of its rights the operator has used.
+export E2E_RIGHTS_USED := $(CURDIR)/target/rights-used
+
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "KUBEBUILDER_ASSETS (a folder of programs), or E2E_KUBECONFIG (a cluster) and JAEGER_BINARY, spare building them."
+	@echo "KUBEBUILDER_ASSETS (a folder of programs), or E2E_KUBECONFIG (a cluster), JAEGER_BINARY and HELM, spare building them."
 
 .PHONY: demo
 demo: prerequisites ## Show the main job on a real control plane; KEEP=1 leaves it running.
@@ -63,6 +66,10 @@ suite-%:
 	@echo "== $*"
 	@cargo test --quiet --locked --package e2e --test $* -- --show-output
 
+.PHONY: rights
+rights: toolchain ## Compare what the operator may do with what it did in the tests that ran since `make clean`.
+	@cargo run --quiet --locked --package e2e --bin used-rights
+
 .PHONY: bench
 bench: prerequisites ## Measure what tracing costs and how long answers take, as ratios within one run.
 	@cargo build --locked --release --workspace --bins
@@ -82,8 +89,10 @@ unit: toolchain ## Run what needs no control plane: unit and property tests.
 	@$(unit_tests)
 
 .PHONY: soak
-soak: toolchain ## Run the property tests of the decision on 20,000 other cases each.
+soak: prerequisites ## Draw other cases for the property tests, and many more; plan and make 500 edits of policies.
 	@PROPTEST_RNG_SEED=$$RANDOM$$RANDOM PROPTEST_CASES=20000 cargo test --locked --test decision -- history laws explained
+	@cargo build --locked --workspace --all-targets
+	@EDITED_WORLDS=300 cargo test --locked --package e2e --test cli plans -- --show-output
 
 .PHONY: e2e
 e2e: prerequisites ## Run the tests on a real control plane.

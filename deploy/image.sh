@@ -35,7 +35,7 @@ build_binary() {
   echo "== binary for $target"
   RUSTFLAGS="-C target-feature=+crt-static" SECRETS_DISTRIBUTOR_COMMIT=$revision \
     cargo build --release --locked --package secrets-distributor --bin secrets-distributor --target "$target"
-  binary=target/$target/release/secrets-distributor
+  binary=${CARGO_TARGET_DIR:-target}/$target/release/secrets-distributor
   if readelf --program-headers "$binary" | grep -q INTERP; then
     fail "$binary is not static"
   fi

@@ -43,6 +43,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// What it allows, each as `verb resource.group`.
+    pub fn rights(&self) -> impl Iterator<Item = String> {
+        let all = self.resources.iter().flat_map(|resource| self.verbs.iter().map(move |verb| (verb, resource)));
+        all.map(|(verb, resource)| format!("{verb} {resource}.{}", self.group))
+    }
+
     fn to_policy_rule(self) -> PolicyRule {
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         PolicyRule {

@@ -37,6 +37,7 @@ mod second_server;
 pub mod site;
 pub mod state;
 pub mod supervisor;
+pub mod used;
 mod workdir;
 mod write_only;
 

@@ -156,27 +156,48 @@ fn name(setting: Option<Mood>) -> &'static str {
 }
 
 impl Row {
-    /// In each round, how many times as long as without traces it took; and the median of these.
-    fn to_off(&self, off: &Row) -> (f64, f64) {
+    /// How many times as long as without traces it took, and how much the operator worked.
+    fn to_off(&self, off: &Row) -> [Ratio; 2] {
         let seconds = |row: &Row| row.took.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
-        let ratios = |these: &[f64], off: &[f64]| median(these.iter().zip(off).map(|(this, off)| this / off).collect());
-        (ratios(&seconds(self), &seconds(off)), ratios(&self.worked, &off.worked))
+        [Ratio::of(&seconds(self), &seconds(off)), Ratio::of(&self.worked, &off.worked)]
     }
 
     fn cells(&self, off: &Row) -> [String; 8] {
-        let (time, work) = self.to_off(off);
+        let [time, work] = self.to_off(off);
         let seconds: Vec<_> = self.took.iter().map(Duration::as_secs_f64).collect();
         let spread = seconds.iter().fold((f64::MAX, 0.0f64), |(low, high), s| (low.min(*s), high.max(*s)));
         [
             name(self.setting).to_owned(),
             format!("{:.2} s", median(seconds)),
             format!("{:.2}-{:.2}", spread.0, spread.1),
-            format!("{time:.3}"),
+            time.to_string(),
             format!("{:.2} s", median(self.worked.clone())),
-            format!("{work:.3}"),
+            work.to_string(),
             self.dropped.to_string(),
             format!("{} MiB", self.memory / 1024),
         ]
+    }
+}
+
+/// The mean of the ratios within each round, and its standard error: runs differ by more than what is measured.
+struct Ratio {
+    mean: f64,
+    error: f64,
+}
+
+impl Ratio {
+    fn of(these: &[f64], off: &[f64]) -> Self {
+        let ratios: Vec<_> = these.iter().zip(off).map(|(this, off)| this / off).collect();
+        let count = ratios.len() as f64;
+        let mean = ratios.iter().sum::<f64>() / count;
+        let variance = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+        Self { mean, error: (variance / count).sqrt() }
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} ±{:.3}", self.mean, self.error)
     }
 }
 
@@ -184,10 +205,10 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (off, count) = (&self.rows[0], self.count);
         writeln!(f, "{count} distributions of 3 keys over {NAMESPACES} namespaces, {} runs each;", off.took.len())?;
-        writeln!(f, "ratios are medians of those within a round")?;
+        writeln!(f, "ratios are means of those within a round, ± their standard error")?;
         let head = ["", "MEDIAN", "RANGE", "TO OFF", "CPU", "TO OFF", "LOST SPANS", "MEMORY"].map(str::to_owned);
         for [name, rest @ ..] in [head].into_iter().chain(self.rows.iter().map(|row| row.cells(off))) {
-            writeln!(f, "{name:<24}{}", rest.map(|cell| format!("{cell:>12}")).concat())?;
+            writeln!(f, "{name:<24}{}", rest.map(|cell| format!("{cell:>14}")).concat())?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 pub use crate::process::exec_guarded;
 use crate::progress::narrated;
+use crate::used;
 use crate::workdir::Workdir;
 use programs::Programs;
 use servers::Servers;
@@ -83,9 +84,14 @@ pub async fn run(settings: &Settings) -> Result<()> {
         stop.received().await;
         return Ok(());
     };
+    let audit_log = description.servers.map(|servers| servers.audit_log);
     tokio::select! {
         failure = servers.failure() => Err(failure),
         () = stop.received() => narrated("stopping", servers.stop()).await,
+    }?;
+    match (audit_log, std::env::var_os(used::FOLDER)) {
+        (Some(log), Some(folder)) => used::record(&log, folder.as_ref()),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line as people type it, by kubectl, on a real control plane: each transcript is a file beside this one,
 //! and `BLESS=1 cargo test -p e2e --test cli` rewrites it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod bootstrap;
 mod can_i;
