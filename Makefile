@@ -20,7 +20,9 @@ faults := crash faults gates kills late outage proxy rotation stale
 alone := fairness
 sociable := $(filter-out $(faults) $(alone),$(suites))
 side_by_side := --no-print-directory --keep-going --output-sync=target --jobs=3
-unit_tests := cargo test --locked --package secrets-distributor; cargo test --locked --package e2e --lib --bins
+of_the_operator := $(sort $(basename $(notdir $(wildcard tests/*))))
+unit_tests := cargo test --locked --workspace --lib --bins; \
+	cargo test --locked --workspace $(of_the_operator:%=--test %); cargo test --locked --workspace --doc
 
 # Property tests draw the same cases each time, so that a red run tells about the change and not about the draw;
 # `make soak` draws others, and many more.
@@ -64,7 +66,7 @@ test-node: prerequisites ## Install the chart on a real node and see it work; ne
 # One file or folder of e2e/tests. With --output-sync each is told when it is over, so that none is told through another.
 suite-%:
 	@echo "== $*"
-	@cargo test --quiet --locked --package e2e --test $* -- --show-output
+	@cargo test --quiet --locked --workspace --test $* -- --show-output
 
 .PHONY: rights
 rights: toolchain ## Compare what the operator may do with what it did in the tests that ran since `make clean`.
