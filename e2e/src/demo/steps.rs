@@ -108,7 +108,9 @@ impl Show {
             .run(&format!("kubectl wait --for=condition=Ready sd/{REQUEST} -n {NAMESPACE} --timeout=30s"))
             .await?;
         self.until_secret_holds(pair).await?;
-        self.stage.run(&format!("kubectl describe secret {SECRET} -n {NAMESPACE} | grep -E '^Type|bytes$'")).await
+        self.stage
+            .run(&format!("kubectl describe secret {SECRET} -n {NAMESPACE} | grep -E '^Type|bytes$' | sort -f"))
+            .await
     }
 
     async fn rotate(&self) -> Result<Pair> {
