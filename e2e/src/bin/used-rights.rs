@@ -11,6 +11,9 @@ use secrets_distributor::rbac::{HOME_RULES, OPERATOR_RULES, Rule, tenant_rules};
 /// Rights that no test makes the operator use, and why it has them all the same.
 const UNUSED: &[(&str, &str)] = &[];
 
+/// Rights that rbac/ need not grant, because every user of a cluster has them.
+const EVERYBODYS: &[&str] = &["create selfsubjectaccessreviews.authorization.k8s.io"];
+
 fn main() -> ExitCode {
     match compare() {
         Ok(true) => ExitCode::SUCCESS,
@@ -35,6 +38,7 @@ fn compare() -> Result<bool> {
             (true, false, Some(why)) => (format!("not used: {why}"), true),
             (true, false, None) => ("NOT USED: take it away, or say in UNUSED why it is needed".into(), false),
             (_, true, Some(_)) => ("USED: take it out of UNUSED".into(), false),
+            (false, _, _) if EVERYBODYS.contains(&right.as_str()) => ("used; every user has it".into(), true),
             (false, _, _) => ("USED, AND NOT GRANTED by rbac/: who granted it?".into(), false),
         };
         agree &= is_right;
