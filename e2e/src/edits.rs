@@ -33,6 +33,19 @@ pub fn is_ready(status: &SecretsDistributionStatus) -> bool {
 }
 
 impl Site {
+    /// Waits until exactly so many requests are Ready, in all namespaces.
+    pub async fn until_all_ready(&self, count: usize, within: Duration) -> Result<()> {
+        let all: Api<SecretsDistribution> = Api::all(self.cluster.client().await?);
+        eventually(within, "all are Ready", async || {
+            // Not more often: the API server has other things to do.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let list = all.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            let ready = list.items.iter().filter(|request| request.status.as_ref().is_some_and(is_ready)).count();
+            if ready == count { Ok(()) } else { Err(format!("{ready} of {count}")) }
+        })
+        .await
+    }
+
     /// A source, and a delegated namespace that is granted it.
     pub async fn tenant_with(&self, source: &str, content: &[u8]) -> Result<Tenant<'_>> {
         self.sources.set(&[(source, content)])?;

@@ -14,6 +14,9 @@ use crate::progress::narrated;
 /// File name and Go package.
 pub(crate) type Program = (&'static str, &'static str);
 
+/// The variable that the programs of Kubernetes tell as their version.
+pub(crate) const KUBERNETES_VERSION: &str = "k8s.io/component-base/version.gitVersion";
+
 /// A Go module of ours that pins programs.
 pub(crate) struct Pins {
     /// What is built of it, for messages.

@@ -47,8 +47,15 @@ impl Helm {
         Ok(Self { program: program().await?, kubeconfig: home.join("no-kubeconfig"), home })
     }
 
-    /// As the administrator of a cluster.
-    pub async fn on(cluster: &ControlPlane) -> Result<Self> {
+    /// As the administrator of a cluster that is made to know nothing of the operator, with empty namespaces: one for
+    /// it where Pod Security is restricted, and others.
+    pub async fn on(cluster: &ControlPlane, home: &str, others: &[&str]) -> Result<Self> {
+        cluster.kubectl(["delete", "crd", "--all"]).succeed().await?;
+        for namespace in [&[home], others].concat() {
+            cluster.kubectl(["create", "namespace", namespace]).succeed().await?;
+        }
+        let restricted = ["label", "namespace", home, "pod-security.kubernetes.io/enforce=restricted"];
+        cluster.kubectl(restricted).succeed().await?;
         let kubeconfig = cluster.kubeconfig().to_owned();
         Ok(Self { kubeconfig, ..Self::without_cluster(cluster.directory()).await? })
     }

@@ -4,10 +4,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
-use e2e::{AuditEntries, Operator, eventually, is_ready, site::Site};
+use e2e::{AuditEntries, Operator, eventually, site::Site};
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::{Api, api::ListParams};
-use secrets_distributor::api::SecretsDistribution;
+use kube::Api;
 use serde_json::json;
 
 const NAMESPACES: usize = 20;
@@ -44,7 +43,7 @@ async fn a_thousand_distributions_cost_one_write_each_and_a_restart_costs_none()
         .buffer_unordered(16)
         .try_collect::<Vec<_>>()
         .await?;
-    all_ready(&site).await?;
+    site.until_all_ready(ALL, CONVERGED_WITHIN).await?;
     let calls = audit.since(start).await?.user(Operator::USER);
     assert_eq!(count(&calls, "secrets", "create"), ALL, "one write of each Secret");
     assert_eq!(count(&calls, "secrets", "patch") + count(&calls, "secrets", "get"), 0, "{}", summary(&calls));
@@ -79,22 +78,6 @@ async fn a_thousand_distributions_cost_one_write_each_and_a_restart_costs_none()
     assert!(unexpected.is_empty() && writes.len() <= 1, "a restart writes nothing: {writes:?}");
     assert_eq!(count(&others, "secrets", "get"), 0, "and reads no Secret by itself");
     Ok(())
-}
-
-async fn all_ready(site: &Site) -> Result<()> {
-    let all: Api<SecretsDistribution> = Api::all(site.cluster.client().await?);
-    eventually(CONVERGED_WITHIN, "all are Ready", async || {
-        let list = all.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let ready = list.items.iter().filter(|request| {
-            let status = request.status.as_ref();
-            status.is_some_and(is_ready)
-        });
-        match ready.count() {
-            ALL => Ok(()),
-            some => Err(format!("{some} of {ALL}")),
-        }
-    })
-    .await
 }
 
 fn count(calls: &AuditEntries, resource: &str, verb: &str) -> usize {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use e2e::{Operator, eventually, is_ready, site::Site};
+use e2e::{Operator, eventually, site::Site};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::{
     core::v1::{Namespace, Secret},
@@ -15,7 +15,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use secrets_distributor::{
     access::SecretsAccess,
@@ -48,7 +48,7 @@ async fn a_thousand_delegated_namespaces_are_watched_each_by_itself() -> Result<
     tell("the operator runs");
     for_each_namespace(|name| tenant(client.clone(), name)).await?;
     tell(&format!("{NAMESPACES} namespaces, delegated, with a request each"));
-    all_ready(&client, NAMESPACES).await?;
+    site.until_all_ready(NAMESPACES, CONVERGED_WITHIN).await?;
     tell("all are Ready");
     all_watched(&site).await?;
     tell("all are watched");
@@ -76,7 +76,7 @@ async fn a_thousand_delegated_namespaces_are_watched_each_by_itself() -> Result<
     all_watched(&site).await?;
     // What came in before this has been seen to when it is through: namespaces take turns.
     request(&client, NAMESPACES - 1, "last").await?;
-    all_ready(&client, NAMESPACES + 1).await?;
+    site.until_all_ready(NAMESPACES + 1, CONVERGED_WITHIN).await?;
     tell("watched again after a restart");
     let calls = audit.since(restart).await?.user(Operator::USER).writes().without_leases();
     let about: BTreeSet<_> = calls.iter().map(|call| format!("{} {}", call.verb, call.request_uri)).collect();
@@ -116,24 +116,6 @@ async fn request(client: &Client, i: usize, name: &str) -> Result<()> {
     let requests: Api<SecretsDistribution> = Api::namespaced(client.clone(), &namespace(i));
     requests.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
     Ok(())
-}
-
-async fn all_ready(client: &Client, count: usize) -> Result<()> {
-    let all: Api<SecretsDistribution> = Api::all(client.clone());
-    eventually(CONVERGED_WITHIN, "all are Ready", async || {
-        // Not more often: the API server has other things to do.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let list = all.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let ready = list.items.iter().filter(|request| {
-            let status = request.status.as_ref();
-            status.is_some_and(is_ready)
-        });
-        match ready.count() {
-            ready if ready == count => Ok(()),
-            ready => Err(format!("{ready} of {count}")),
-        }
-    })
-    .await
 }
 
 async fn all_watched(site: &Site) -> Result<()> {

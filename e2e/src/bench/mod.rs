@@ -19,7 +19,11 @@ pub async fn questions(namespaces: usize, rounds: usize) -> Result<()> {
     Ok(())
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+/// Objects made at a time.
+const AT_A_TIME: usize = 16;
+
+fn median(figures: &[f64]) -> f64 {
+    let mut figures = figures.to_vec();
     figures.sort_unstable_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

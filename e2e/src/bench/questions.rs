@@ -13,46 +13,29 @@ use secrets_distributor::api::{DistributionPolicy, SecretsDistribution};
 use serde_json::json;
 use tokio::process::Command;
 
-use super::median;
+use super::{AT_A_TIME, median};
 use crate::binaries::sibling;
-use crate::eventually;
-use crate::is_ready;
 use crate::progress::narrated;
 use crate::site::Site;
-
-/// Objects made at a time.
-const AT_A_TIME: usize = 16;
 
 /// For all Secrets to be written.
 const CONVERGED_WITHIN: Duration = Duration::from_secs(900);
 
-/// How many there are of everything; ten requests in each namespace, and one policy for each or for a hundred.
-#[derive(Clone, Copy)]
-struct Platform {
-    namespaces: usize,
+fn namespace(number: usize) -> String {
+    format!("team-{}-{number}", number % 10)
 }
 
-impl Platform {
-    fn namespace(number: usize) -> String {
-        format!("team-{}-{number}", number % 10)
-    }
-
-    fn namespaces(self) -> impl Iterator<Item = String> {
-        (0..self.namespaces).map(Self::namespace)
-    }
-
-    /// Of ten policies one speaks about every namespace of a team, the others about one namespace.
-    fn policy(number: usize, sources: &[&str]) -> serde_json::Value {
-        let names = match number % 10 {
-            0 => format!("team-{}-*", number / 10 % 10),
-            _ => Self::namespace(number),
-        };
-        json!({
-            "namespaces": { "names": [names] },
-            "rules": [{ "effect": "Allow", "sources": sources }],
-            "revocation": { "gracePeriod": "5m" },
-        })
-    }
+/// One policy for each namespace: of ten one speaks about all of a team, the others about one.
+fn policy(number: usize, sources: &[&str]) -> serde_json::Value {
+    let names = match number % 10 {
+        0 => format!("team-{}-*", number / 10 % 10),
+        _ => namespace(number),
+    };
+    json!({
+        "namespaces": { "names": [names] },
+        "rules": [{ "effect": "Allow", "sources": sources }],
+        "revocation": { "gracePeriod": "5m" },
+    })
 }
 
 /// What was measured.
@@ -66,18 +49,17 @@ pub(super) struct Table {
 
 /// Has the operator write all Secrets, and asks each question several times.
 pub(super) async fn measure(namespaces: usize, rounds: usize) -> Result<Table> {
-    let platform = Platform { namespaces };
     let site = Site::prepare().await?.configured(|config| config.argument("--rate-limit").argument("100000/1s"));
     site.sources.set(&[("password", b"p"), ("certificate", b"c")])?;
-    narrated("namespaces, delegations and policies", populate(&site, platform)).await?;
+    narrated("namespaces, delegations and policies", populate(&site, namespaces)).await?;
     site.start_operator().await?;
-    let requests = narrated("requests", ask(&site, platform)).await?;
-    narrated("until all Secrets are written", until_written(&site, requests)).await?;
+    let requests = narrated("requests", ask(&site, namespaces)).await?;
+    narrated("until all Secrets are written", site.until_all_ready(requests, CONVERGED_WITHIN)).await?;
     site.terminate_operator(Duration::from_secs(10)).await?;
 
     let proposal = site.sources.mount().path().with_file_name("proposal.yaml");
     let narrower = (0..10).map(|number| {
-        let (name, spec) = (format!("policy-{number}"), Platform::policy(number, &["password"]));
+        let (name, spec) = (format!("policy-{number}"), policy(number, &["password"]));
         let kind = "DistributionPolicy";
         json!({ "apiVersion": "xlscsde.nhs.uk/v1", "kind": kind, "metadata": { "name": name }, "spec": spec })
     });
@@ -99,21 +81,21 @@ pub(super) async fn measure(namespaces: usize, rounds: usize) -> Result<Table> {
     Ok(table)
 }
 
-async fn populate(site: &Site, platform: Platform) -> Result<()> {
-    let namespaces = stream::iter(platform.namespaces())
-        .map(|name| async move { site.named_tenant(&name, json!({})).await?.delegate().await });
-    namespaces.buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
-    let policies = stream::iter(0..platform.namespaces).map(|number| async move {
-        site.policy(&format!("policy-{number}"), Platform::policy(number, &["password", "certificate"])).await
+async fn populate(site: &Site, namespaces: usize) -> Result<()> {
+    let delegated = stream::iter(0..namespaces)
+        .map(|number| async move { site.named_tenant(&namespace(number), json!({})).await?.delegate().await });
+    delegated.buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
+    let policies = stream::iter(0..namespaces).map(|number| async move {
+        site.policy(&format!("policy-{number}"), policy(number, &["password", "certificate"])).await
     });
     policies.buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
     Ok(())
 }
 
 /// Ten in each namespace.
-async fn ask(site: &Site, platform: Platform) -> Result<usize> {
+async fn ask(site: &Site, namespaces: usize) -> Result<usize> {
     let client = site.cluster.client().await?;
-    let all = (0..10).flat_map(|i| platform.namespaces().map(move |namespace| (namespace, format!("request-{i}"))));
+    let all = (0..10).flat_map(|i| (0..namespaces).map(move |number| (namespace(number), format!("request-{i}"))));
     let made = stream::iter(all).map(|(namespace, name)| {
         let api: Api<SecretsDistribution> = Api::namespaced(client.clone(), &namespace);
         let mappings = ["password", "certificate"].map(|source| json!({ "from": source, "to": source }));
@@ -123,17 +105,6 @@ async fn ask(site: &Site, platform: Platform) -> Result<usize> {
         }
     });
     Ok(made.buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?.len())
-}
-
-async fn until_written(site: &Site, requests: usize) -> Result<()> {
-    let all: Api<SecretsDistribution> = Api::all(site.cluster.client().await?);
-    eventually(CONVERGED_WITHIN, "all are Ready", async || {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let list = all.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let ready = list.items.iter().filter(|request| request.status.as_ref().is_some_and(is_ready)).count();
-        if ready == requests { Ok(()) } else { Err(format!("{ready} of {requests}")) }
-    })
-    .await
 }
 
 /// Policies, namespaces and requests, as JSON.
@@ -168,7 +139,7 @@ async fn answer(kubeconfig: &Path, arguments: &[&str]) -> Result<f64> {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (requests, namespaces, read) = (self.requests, self.namespaces, median(self.read.clone()));
+        let (requests, namespaces, read) = (self.requests, self.namespaces, median(&self.read));
         writeln!(
             f,
             "{requests} distributions, {namespaces} policies, {namespaces} namespaces; {} runs",
@@ -177,7 +148,7 @@ impl fmt::Display for Table {
         writeln!(f, "{:<32}{:>10}{:>12}", "", "MEDIAN", "TO READING")?;
         let rows = [("only reading them", &self.read)];
         for (what, took) in rows.into_iter().chain(self.questions.iter().map(|(what, took)| (*what, took))) {
-            let took = median(took.clone());
+            let took = median(took);
             writeln!(f, "{what:<32}{:>10}{:>12.2}", format!("{took:.2} s"), took / read)?;
         }
         Ok(())

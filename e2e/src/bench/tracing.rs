@@ -11,7 +11,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use secrets_distributor::api::SecretsDistribution;
 use serde_json::json;
 
-use super::median;
+use super::{AT_A_TIME, median};
 use crate::collector::{Collector, Mood};
 use crate::is_ready;
 use crate::progress::narrated;
@@ -19,9 +19,6 @@ use crate::site::{Site, Tenant};
 
 /// Namespaces that share the distributions of a run.
 const NAMESPACES: usize = 10;
-
-/// Requests created at a time.
-const AT_A_TIME: usize = 16;
 
 /// For the control plane to come to rest after a run.
 const REST: Duration = Duration::from_secs(3);
@@ -33,7 +30,8 @@ const SETTINGS: [Option<Mood>; 5] =
 /// The runs of one setting.
 struct Row {
     setting: Option<Mood>,
-    took: Vec<Duration>,
+    /// From the first request to the last that is Ready, in seconds.
+    took: Vec<f64>,
     /// Processor time of the operator, in seconds.
     worked: Vec<f64>,
     dropped: f64,
@@ -96,7 +94,7 @@ async fn run(site: &Site, namespaces: &[String], count: usize, row: &mut Row) ->
     let ready =
         stream::iter(&tenants).map(|tenant| until_all_ready(tenant, count / NAMESPACES)).buffer_unordered(NAMESPACES);
     tokio::try_join!(ask(&tenants, count / NAMESPACES), ready.try_collect::<Vec<()>>())?;
-    row.took.push(begun.elapsed());
+    row.took.push(begun.elapsed().as_secs_f64());
     row.worked.push(worked(site).await? - before);
     row.memory = row.memory.max(site.operator_memory()?);
     row.dropped += site.scrape().await?.sum("secrets_distributor_spans_dropped_total", &[]).unwrap_or_default();
@@ -156,23 +154,15 @@ fn name(setting: Option<Mood>) -> &'static str {
 }
 
 impl Row {
-    /// How many times as long as without traces it took, and how much the operator worked.
-    fn to_off(&self, off: &Row) -> [Ratio; 2] {
-        let seconds = |row: &Row| row.took.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
-        [Ratio::of(&seconds(self), &seconds(off)), Ratio::of(&self.worked, &off.worked)]
-    }
-
     fn cells(&self, off: &Row) -> [String; 8] {
-        let [time, work] = self.to_off(off);
-        let seconds: Vec<_> = self.took.iter().map(Duration::as_secs_f64).collect();
-        let spread = seconds.iter().fold((f64::MAX, 0.0f64), |(low, high), s| (low.min(*s), high.max(*s)));
+        let spread = self.took.iter().fold((f64::MAX, 0.0f64), |(low, high), s| (low.min(*s), high.max(*s)));
         [
             name(self.setting).to_owned(),
-            format!("{:.2} s", median(seconds)),
+            format!("{:.2} s", median(&self.took)),
             format!("{:.2}-{:.2}", spread.0, spread.1),
-            time.to_string(),
-            format!("{:.2} s", median(self.worked.clone())),
-            work.to_string(),
+            Ratio::of(&self.took, &off.took).to_string(),
+            format!("{:.2} s", median(&self.worked)),
+            Ratio::of(&self.worked, &off.worked).to_string(),
             self.dropped.to_string(),
             format!("{} MiB", self.memory / 1024),
         ]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rustix::process::geteuid;
 
 use super::require;
-use crate::go::{Cache, Pins, Program};
+use crate::go::{Cache, KUBERNETES_VERSION, Pins, Program};
 
 const ALL: [Program; 3] = [
     ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
@@ -25,16 +25,13 @@ static PINS: Pins = Pins {
     ways_around: "",
 };
 
-/// What the programs tell as their version.
-const VERSION: &str = "k8s.io/component-base/version.gitVersion";
-
 const INSTALLED: [&str; 10] =
     ["bash", "buildah", "conntrack", "containerd", "ctr", "ip", "mount", "nft", "runc", "unshare"];
 const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
 
 /// The folder of the programs of Kubernetes.
 pub(super) async fn locate() -> Result<PathBuf> {
-    let cache = Cache::open(&PINS, Some(VERSION))?;
+    let cache = Cache::open(&PINS, Some(KUBERNETES_VERSION))?;
     cache.build_missing(&ALL, None).await?;
     Ok(cache.find(ALL[0], None).parent().context("a program without a folder")?.to_owned())
 }

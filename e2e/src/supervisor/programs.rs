@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::go::{Cache, Pins, Program};
+use crate::go::{Cache, KUBERNETES_VERSION, Pins, Program};
 
 const ETCD: Program = ("etcd", "go.etcd.io/etcd/server/v3");
 const KUBE_APISERVER: Program = ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver");
@@ -23,9 +23,6 @@ static PINS: Pins = Pins {
         kube-controller-manager and kubectl, or set E2E_KUBECONFIG to the kubeconfig of a cluster (kind, minikube).",
 };
 
-/// What the programs tell as their version.
-const VERSION: &str = "k8s.io/component-base/version.gitVersion";
-
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub(super) struct Programs {
@@ -39,7 +36,7 @@ impl Programs {
     /// Finds all of them, and builds those that are not there.
     pub(super) async fn locate(assets: Option<&Path>) -> Result<Self> {
         let all = [ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL];
-        let cache = Cache::open(&PINS, Some(VERSION))?;
+        let cache = Cache::open(&PINS, Some(KUBERNETES_VERSION))?;
         let [etcd, kube_apiserver, kube_controller_manager, kubectl] = all.map(|program| cache.find(program, assets));
         let programs = Self { etcd, kube_apiserver, kube_controller_manager, kubectl };
         cache.build_missing(&all, assets).await?;
@@ -54,7 +51,7 @@ pub(super) async fn kubectl(assets: Option<&Path>) -> Result<PathBuf> {
     if let Some(folder) = folders.find(|folder| folder.join(KUBECTL.0).is_file()) {
         return Ok(folder.join(KUBECTL.0));
     }
-    let cache = Cache::open(&PINS, Some(VERSION))?;
+    let cache = Cache::open(&PINS, Some(KUBERNETES_VERSION))?;
     cache.build_missing(&[KUBECTL], None).await?;
     Ok(cache.find(KUBECTL, None))
 }

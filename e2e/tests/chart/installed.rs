@@ -22,14 +22,7 @@ impl Cluster {
     /// A cluster that knows nothing of the operator, with a namespace for it where Pod Security is restricted.
     async fn start() -> Result<Self> {
         let cluster = ControlPlane::start().await?;
-        let helm = Helm::on(&cluster).await?;
-        cluster.kubectl(["delete", "crd", "--all"]).succeed().await?;
-        cluster.kubectl(["create", "namespace", HOME]).succeed().await?;
-        let restricted = ["label", "namespace", HOME, "pod-security.kubernetes.io/enforce=restricted"];
-        cluster.kubectl(restricted).succeed().await?;
-        for team in ["team-a", "team-b"] {
-            cluster.kubectl(["create", "namespace", team]).succeed().await?;
-        }
+        let helm = Helm::on(&cluster, HOME, &["team-a", "team-b"]).await?;
         let mount = cluster.mount()?;
         mount.write(&[("Source", b"content".as_slice())])?;
         Ok(Self { cluster, helm, mount })
@@ -49,18 +42,30 @@ impl Cluster {
         Ok(Api::<Secret>::namespaced(self.cluster.client().await?, namespace).get(name).await?)
     }
 
+    async fn digest_key(&self) -> Result<Vec<u8>> {
+        let key = self.secret(HOME, "secrets-distributor-digest-key").await?.data.context("no key")?;
+        Ok(key.get("digest.key").context("no key")?.0.clone())
+    }
+
+    /// Asks for the source in team-a.
+    async fn ask(&self, name: &str) -> Result<()> {
+        let request = json!({
+            "apiVersion": "xlscsde.nhs.uk/v1",
+            "kind": "SecretsDistribution",
+            "metadata": { "name": name, "namespace": "team-a" },
+            "spec": { "secrets": [{ "from": "Source", "to": "k" }] },
+        });
+        self.cluster.apply_yaml(&request.to_string()).await
+    }
+
     /// The version of the distributed Secret and the key of the digests.
     async fn what_stays(&self) -> Result<(Option<String>, Vec<u8>)> {
-        let key = self.secret(HOME, "secrets-distributor-digest-key").await?.data.context("no key")?;
-        let key = key.get("digest.key").context("no key")?.0.clone();
-        Ok((self.secret("team-a", "r").await?.metadata.resource_version, key))
+        Ok((self.secret("team-a", "r").await?.metadata.resource_version, self.digest_key().await?))
     }
 
     /// The operator, as the pod would run it.
     async fn operator(&self) -> Result<Operator> {
-        let key = self.secret(HOME, "secrets-distributor-digest-key").await?.data.context("no key")?;
-        let digest_key = key.get("digest.key").context("no key")?.0.clone();
-        let config = OperatorConfig { digest_key, ..OperatorConfig::new(self.mount.path()) };
+        let config = OperatorConfig { digest_key: self.digest_key().await?, ..OperatorConfig::new(self.mount.path()) };
         let mut operator = Operator::start(&self.cluster, config).await?;
         operator.wait_ready(SOON).await?;
         Ok(operator)
@@ -86,17 +91,7 @@ async fn what_was_distributed_outlives_upgrade_rollback_and_uninstall() -> Resul
         "metadata": { "name": "p" },
         "spec": { "namespaces": { "names": ["team-a"] }, "rules": [{ "effect": "Allow", "sources": ["Source"] }] },
     }).to_string()).await?;
-    site.cluster
-        .apply_yaml(
-            &json!({
-                "apiVersion": "xlscsde.nhs.uk/v1",
-                "kind": "SecretsDistribution",
-                "metadata": { "name": "r", "namespace": "team-a" },
-                "spec": { "secrets": [{ "from": "Source", "to": "k" }] },
-            })
-            .to_string(),
-        )
-        .await?;
+    site.ask("r").await?;
     let operator = site.operator().await?;
     site.until_ready("sd/r").await?;
     let before = site.what_stays().await?;
@@ -127,17 +122,7 @@ async fn what_was_distributed_outlives_upgrade_rollback_and_uninstall() -> Resul
     site.release("install", &values()).await?;
     let _operator = site.operator().await?;
     // It has looked at everything: what changes now comes about, and what does not, stays.
-    site.cluster
-        .apply_yaml(
-            &json!({
-                "apiVersion": "xlscsde.nhs.uk/v1",
-                "kind": "SecretsDistribution",
-                "metadata": { "name": "later", "namespace": "team-a" },
-                "spec": { "secrets": [{ "from": "Source", "to": "k" }] },
-            })
-            .to_string(),
-        )
-        .await?;
+    site.ask("later").await?;
     site.until_ready("sd/later").await?;
     assert_eq!(site.what_stays().await?, before);
     Ok(())

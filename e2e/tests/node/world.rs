@@ -56,13 +56,9 @@ impl World {
     pub async fn start() -> Result<Self> {
         let cluster = ControlPlane::for_node().await?;
         let node = Node::start(&cluster).await?;
-        let helm = Helm::on(&cluster).await?;
-        cluster.kubectl(["delete", "crd", "--all"]).succeed().await?;
-        for namespace in [HOME, TENANT] {
-            cluster.kubectl(["create", "namespace", namespace]).succeed().await?;
-            let restricted = ["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"];
-            cluster.kubectl(restricted).succeed().await?;
-        }
+        let helm = Helm::on(&cluster, HOME, &[TENANT]).await?;
+        let restricted = ["label", "namespace", TENANT, "pod-security.kubernetes.io/enforce=restricted"];
+        cluster.kubectl(restricted).succeed().await?;
         Ok(Self { node, helm, cluster })
     }
 
