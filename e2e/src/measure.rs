@@ -7,11 +7,20 @@ use crate::{Operator, site::Site};
 impl Site {
     /// Resident memory of the operator, in KiB.
     pub fn operator_memory(&self) -> Result<u64> {
+        self.memory_of_operator("VmRSS:")
+    }
+
+    /// The most that it was since the operator was started, in KiB.
+    pub fn operator_peak_memory(&self) -> Result<u64> {
+        self.memory_of_operator("VmHWM:")
+    }
+
+    fn memory_of_operator(&self, figure: &str) -> Result<u64> {
         let id = self.operator().as_ref().map(Operator::id).context("no operator runs")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
-        number.context("no VmRSS in the status of a process")
+        let told = status.lines().find_map(|line| line.strip_prefix(figure));
+        let number = told.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+        number.with_context(|| format!("no {figure} in the status of a process"))
     }
 
     /// How many watches of single namespaces the API server has open for a resource (plural).

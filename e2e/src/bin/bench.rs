@@ -1,6 +1,8 @@
 //! Measures. A figure is a ratio to something that is measured in the same run.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
@@ -28,6 +30,23 @@ enum What {
         #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..))]
         rounds: u8,
     },
+    /// How many decisions one core makes, by the number of policies.
+    Decisions,
+    /// Many distributions at once: new, rotated, at rest, found again after a restart; against an ideal client.
+    Mass {
+        /// Distributions of three keys, over 100 namespaces.
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// How often they are distributed anew; the rest is measured once.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
+        /// For how many seconds nothing is to do.
+        #[arg(long, default_value_t = 60)]
+        steady: u32,
+        /// Where to write the figures as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// How long people wait for `explain`, `who-gets` and `plan` about a large platform.
     Questions {
         /// Namespaces, and as many policies; each has ten distributions.
@@ -45,6 +64,11 @@ fn main() -> ExitCode {
         let measured = runtime.block_on(async {
             match what {
                 What::Tracing { count, rounds } => e2e::bench::tracing(count, rounds.into()).await,
+                What::Decisions => e2e::bench::decisions(),
+                What::Mass { count, rounds, steady, json } => {
+                    let steady = Duration::from_secs(steady.into());
+                    e2e::bench::mass(count, rounds.into(), steady, json.as_deref()).await
+                }
                 What::Questions { namespaces, rounds } => e2e::bench::questions(namespaces, rounds.into()).await,
             }
         });
