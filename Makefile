@@ -73,8 +73,10 @@ rights: toolchain ## Compare what the operator may do with what it did in the te
 	@cargo run --quiet --locked --package e2e --bin used-rights
 
 .PHONY: bench
-bench: prerequisites ## Measure what tracing costs and how long answers take, as ratios within one run.
+bench: prerequisites ## Measure decisions, many distributions, tracing and answers, as ratios within one run.
 	@cargo build --locked --release --workspace --bins
+	@cargo run --quiet --locked --release --package e2e --bin bench -- decisions
+	@cargo run --quiet --locked --release --package e2e --bin bench -- mass
 	@cargo run --quiet --locked --release --package e2e --bin bench -- tracing
 	@cargo run --quiet --locked --release --package e2e --bin bench -- questions
 

@@ -5,6 +5,7 @@ mod cli;
 mod readme;
 mod reference;
 mod runbooks;
+mod security;
 
 use std::{fs, path::Path};
 
