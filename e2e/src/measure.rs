@@ -15,6 +15,12 @@ impl Site {
         self.memory_of_operator("VmHWM:")
     }
 
+    /// Processor time of the operator since it was started, in seconds.
+    pub async fn operator_cpu(&self) -> Result<f64> {
+        let seconds = self.scrape().await?.sum("process_cpu_seconds_total", &[]);
+        seconds.context("the operator does not tell its processor time")
+    }
+
     fn memory_of_operator(&self, figure: &str) -> Result<u64> {
         let id = self.operator().as_ref().map(Operator::id).context("no operator runs")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;

@@ -1,5 +1,6 @@
 //! Figures, each a ratio to something measured in the same run.
 
+mod arrivals;
 mod decisions;
 mod mass;
 mod questions;
@@ -9,6 +10,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
+use secrets_distributor::api::SecretsDistribution;
+use serde_json::{Value, json};
+
+use crate::site::Tenant;
 
 /// Measures what tracing costs, and prints a table.
 pub async fn tracing(count: usize, rounds: usize) -> Result<()> {
@@ -43,6 +51,37 @@ pub async fn mass(count: usize, rounds: usize, steady: Duration, json: Option<&P
 
 /// Objects made at a time.
 const AT_A_TIME: usize = 16;
+
+/// For the control plane to come to rest.
+const REST: Duration = Duration::from_secs(3);
+
+/// Asks for the same in each of these, of which namespace and name are told.
+async fn ask(
+    client: &Client,
+    requests: impl IntoIterator<Item = (String, String)>,
+    spec: &Value,
+) -> Result<Vec<SecretsDistribution>> {
+    let made = stream::iter(requests).map(|(namespace, name)| async move {
+        let api: Api<SecretsDistribution> = Api::namespaced(client.clone(), &namespace);
+        let request = SecretsDistribution::new(&name, serde_json::from_value(spec.clone())?);
+        anyhow::Ok(api.create(&PostParams::default(), &request).await?)
+    });
+    made.buffer_unordered(AT_A_TIME).try_collect().await
+}
+
+/// What is asked for: these sources, under these keys.
+fn spec(mappings: &[(&str, &str)]) -> Value {
+    let mappings: Vec<_> = mappings.iter().map(|(from, to)| json!({ "from": from, "to": to })).collect();
+    json!({ "secrets": mappings })
+}
+
+/// No request is left, and no Secret: those are deleted too, else the garbage collector is at work on them during
+/// what is measured next.
+async fn empty(tenant: &Tenant<'_>) -> Result<()> {
+    tenant.requests().delete_collection(&Default::default(), &ListParams::default()).await?;
+    tenant.secrets().delete_collection(&Default::default(), &ListParams::default()).await?;
+    Ok(())
+}
 
 fn median(figures: &[f64]) -> f64 {
     let mut figures = figures.to_vec();

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::api::{DynamicObject, ListParams, PostParams};
+use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Resource};
 use secrets_distributor::api::{DistributionPolicy, SecretsDistribution};
 use serde_json::json;
 use tokio::process::Command;
 
-use super::{AT_A_TIME, median};
+use super::{AT_A_TIME, ask, median, spec};
 use crate::binaries::sibling;
 use crate::progress::narrated;
 use crate::site::Site;
@@ -53,7 +53,7 @@ pub(super) async fn measure(namespaces: usize, rounds: usize) -> Result<Table> {
     site.sources.set(&[("password", b"p"), ("certificate", b"c")])?;
     narrated("namespaces, delegations and policies", populate(&site, namespaces)).await?;
     site.start_operator().await?;
-    let requests = narrated("requests", ask(&site, namespaces)).await?;
+    let requests = narrated("requests", requests(&site, namespaces)).await?;
     narrated("until all Secrets are written", site.until_all_ready(requests, CONVERGED_WITHIN)).await?;
     site.terminate_operator(Duration::from_secs(10)).await?;
 
@@ -93,18 +93,10 @@ async fn populate(site: &Site, namespaces: usize) -> Result<()> {
 }
 
 /// Ten in each namespace.
-async fn ask(site: &Site, namespaces: usize) -> Result<usize> {
-    let client = site.cluster.client().await?;
+async fn requests(site: &Site, namespaces: usize) -> Result<usize> {
     let all = (0..10).flat_map(|i| (0..namespaces).map(move |number| (namespace(number), format!("request-{i}"))));
-    let made = stream::iter(all).map(|(namespace, name)| {
-        let api: Api<SecretsDistribution> = Api::namespaced(client.clone(), &namespace);
-        let mappings = ["password", "certificate"].map(|source| json!({ "from": source, "to": source }));
-        async move {
-            let spec = serde_json::from_value(json!({ "secrets": mappings }))?;
-            anyhow::Ok(api.create(&PostParams::default(), &SecretsDistribution::new(&name, spec)).await?)
-        }
-    });
-    Ok(made.buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?.len())
+    let spec = spec(&[("password", "password"), ("certificate", "certificate")]);
+    Ok(ask(&site.cluster.client().await?, all, &spec).await?.len())
 }
 
 /// Policies, namespaces and requests, as JSON.

@@ -1,28 +1,20 @@
 //! What tracing costs: the same distributions without it, with a collector that works, and with bad ones.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use futures::{StreamExt, TryStreamExt, stream};
-use kube::Api;
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use secrets_distributor::api::SecretsDistribution;
+use anyhow::Result;
 use serde_json::json;
 
-use super::{AT_A_TIME, median};
+use super::arrivals::Place;
+use super::{REST, ask, empty, median, spec};
 use crate::OperatorConfig;
 use crate::collector::{Collector, Mood};
-use crate::is_ready;
 use crate::progress::narrated;
-use crate::site::{Site, Tenant};
+use crate::site::Site;
 
 /// Namespaces that share the distributions of a run.
 const NAMESPACES: usize = 10;
-
-/// For the control plane to come to rest after a run.
-const REST: Duration = Duration::from_secs(3);
 
 /// `None`: no traces are made.
 const SETTINGS: [Option<Mood>; 5] =
@@ -92,57 +84,23 @@ async fn run(site: &Site, namespaces: &[String], count: usize, row: &mut Row) ->
         tenant.request("first", json!({ "secrets": [{ "from": "Always", "to": "k" }] })).await?;
         tenant.until_ready("first").await?;
     }
-    let before = worked(site).await?;
+    let each = count / NAMESPACES;
+    let all = (0..each).flat_map(|i| namespaces.iter().map(move |namespace| (namespace.clone(), format!("r{i}"))));
+    let spec = spec(&["a", "b", "c"].map(|key| ("Always", key)));
+    let client = site.cluster.client().await?;
+    let (place, before) = (Place::now(client.clone()).await?, site.operator_cpu().await?);
     let begun = Instant::now();
-    let ready =
-        stream::iter(&tenants).map(|tenant| until_all_ready(tenant, count / NAMESPACES)).buffer_unordered(NAMESPACES);
-    tokio::try_join!(ask(&tenants, count / NAMESPACES), ready.try_collect::<Vec<()>>())?;
+    tokio::try_join!(ask(&client, all, &spec), place.ready(each * NAMESPACES, |name| name != "first"))?;
     row.took.push(begun.elapsed().as_secs_f64());
-    row.worked.push(worked(site).await? - before);
+    row.worked.push(site.operator_cpu().await? - before);
     row.memory = row.memory.max(site.operator_memory()?);
     row.dropped += site.scrape().await?.sum("secrets_distributor_spans_dropped_total", &[]).unwrap_or_default();
     site.terminate_operator(Duration::from_secs(10)).await?;
-    // The Secrets too: else the garbage collector is at work on them during the next run.
     for tenant in &tenants {
-        tenant.requests().delete_collection(&Default::default(), &ListParams::default()).await?;
-        tenant.secrets().delete_collection(&Default::default(), &ListParams::default()).await?;
+        empty(tenant).await?;
     }
     tokio::time::sleep(REST).await;
     Ok(())
-}
-
-async fn worked(site: &Site) -> Result<f64> {
-    let seconds = site.scrape().await?.sum("process_cpu_seconds_total", &[]);
-    seconds.context("the operator does not tell its processor time")
-}
-
-async fn ask(tenants: &[Tenant<'_>], each: usize) -> Result<()> {
-    let all = (0..each).flat_map(|i| tenants.iter().map(move |tenant| (tenant, format!("r{i}"))));
-    let created = stream::iter(all).map(|(tenant, name)| async move {
-        let mappings = ["a", "b", "c"].map(|key| json!({ "from": "Always", "to": key }));
-        tenant.request(&name, json!({ "secrets": mappings })).await
-    });
-    created.buffer_unordered(AT_A_TIME).try_for_each(|_| async { Ok(()) }).await
-}
-
-async fn until_all_ready(tenant: &Tenant<'_>, each: usize) -> Result<()> {
-    let api: Api<SecretsDistribution> = tenant.requests();
-    let list = api.list(&ListParams::default()).await?;
-    let version = list.metadata.resource_version.unwrap_or_default();
-    // Some are Ready before the watch begins.
-    let mut ready: BTreeSet<_> = list.items.into_iter().filter_map(ready_name).collect();
-    let mut events = api.watch(&WatchParams::default(), &version).await?.boxed();
-    while ready.len() < each {
-        let event = events.try_next().await?.context("the watch has ended")?;
-        let (WatchEvent::Added(request) | WatchEvent::Modified(request)) = event else { continue };
-        ready.extend(ready_name(request));
-    }
-    Ok(())
-}
-
-fn ready_name(request: SecretsDistribution) -> Option<String> {
-    let status = request.status.unwrap_or_default();
-    request.metadata.name.filter(|name| is_ready(&status) && name != "first")
 }
 
 fn name(setting: Option<Mood>) -> &'static str {

@@ -1,5 +1,6 @@
 //! The floor: a client that knows beforehand all there is to write, writes what the operator writes, and nothing else.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -10,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use secrets_distributor::api::SecretsDistribution;
 use serde_json::{Value, json};
 
-use super::super::AT_A_TIME;
+use crate::bench::AT_A_TIME;
 use crate::site::Tenant;
 
 /// What it writes: a Secret and a status of the operator's.
@@ -49,9 +50,7 @@ impl Ideal {
     /// Writes new content into the Secret of each request; answers in how many seconds.
     pub(super) async fn rotate(&self, requests: &[SecretsDistribution]) -> Result<f64> {
         let begun = Instant::now();
-        let content: serde_json::Map<_, _> =
-            ["a", "b", "c"].map(|key| (key.to_owned(), json!(super::content(key, 1)))).into_iter().collect();
-        let patch = Patch::Merge(json!({ "stringData": content }));
+        let patch = Patch::Merge(json!({ "stringData": BTreeMap::from(super::contents(1)) }));
         let writes = stream::iter(requests).map(|request| async {
             let name = request.name_any();
             anyhow::Ok(self.secrets_of(request).patch(&name, &PatchParams::default(), &patch).await.map(drop)?)

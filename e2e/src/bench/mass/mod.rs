@@ -1,7 +1,6 @@
 //! Many distributions at once: all new, all rotated, nothing to do, and all found again after a restart. Each is
 //! measured against an ideal client that does the same writes on the same control plane.
 
-mod arrivals;
 mod figures;
 mod ideal;
 
@@ -9,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::Api;
-use kube::api::{ListParams, PostParams};
 use secrets_distributor::api::SecretsDistribution;
 use serde_json::json;
 
-use self::{arrivals::Place, ideal::Ideal};
-use super::{AT_A_TIME, median};
+use self::ideal::Ideal;
+use super::arrivals::Place;
+use super::{AT_A_TIME, REST, ask, empty, median};
 use crate::collector::{Collector, Mood};
 use crate::progress::narrated;
 use crate::site::{SOON, Site};
@@ -26,12 +24,12 @@ pub(crate) use self::figures::Figures;
 /// Namespaces that share the distributions, each with a policy of its own.
 const NAMESPACES: usize = 100;
 
-/// For the control plane to come to rest.
-const REST: Duration = Duration::from_secs(3);
+/// Sources, and the keys that they become.
+const KEYS: [&str; 3] = ["a", "b", "c"];
 
-/// 64 bytes that tell which key and which generation they are.
-fn content(key: &str, generation: usize) -> String {
-    format!("{:64}", format!("{key}-{generation}"))
+/// 64 bytes for each, which tell which one and of which generation it is.
+fn contents(generation: usize) -> [(&'static str, String); 3] {
+    KEYS.map(|key| (key, format!("{:64}", format!("{key}-{generation}"))))
 }
 
 struct Bench {
@@ -39,32 +37,41 @@ struct Bench {
     ideal: Ideal,
     count: usize,
     figures: Figures,
-    _collector: Collector,
+}
+
+/// What the operator needed for all that is new.
+struct Run {
+    /// From its start to the last Secret, in seconds.
+    last: f64,
+    /// From its start until all are Ready, in seconds.
+    ready: f64,
+    /// Requests for each.
+    requests: f64,
+    /// Processor time, in seconds.
+    cpu: f64,
+    /// The most memory, in MiB.
+    memory: f64,
 }
 
 /// Measures with that many distributions of three keys. `rounds`: how often the first of the measurements is made;
 /// `steady`: for how long nothing is to do.
 pub(super) async fn measure(count: usize, rounds: usize, steady: Duration) -> Result<Figures> {
     let mut bench = Bench::prepare(count).await?;
-    let (mut floors, mut rotations, mut last, mut ready) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut floors, mut rotations, mut runs) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=rounds {
         let what = format!("{count} distributions, round {round} of {rounds}");
         let (floor, rotation) = narrated(&format!("{what}: ideal client"), bench.floor()).await?;
         floors.push(floor);
         rotations.push(rotation);
         bench.empty().await?;
-        let requests = bench.ask().await?;
-        let (secrets, all) = narrated(&format!("{what}: operator"), bench.distribute(requests.len())).await?;
-        last.push(secrets);
-        ready.push(all);
+        bench.ask().await?;
+        runs.push(narrated(&format!("{what}: operator"), bench.distribute()).await?);
         if round < rounds {
             bench.site.terminate_operator(SOON).await?;
             bench.empty().await?;
         }
     }
-    let floor = median(&floors);
-    bench.figures.ratio(format!("{count} new, until the last Secret"), median(&last), floor, 1.25);
-    bench.figures.ratio(format!("{count} new, until all are Ready"), median(&ready), floor, 1.5);
+    bench.tell(&runs, median(&floors));
     narrated("rotation", bench.rotate(median(&rotations))).await?;
     narrated("steady state", bench.rest(steady)).await?;
     narrated("restart", bench.restart()).await?;
@@ -89,7 +96,7 @@ impl Bench {
         tenant.until_ready("sample").await?;
         let ideal = Ideal::learn(&tenant, "sample").await?;
         site.terminate_operator(SOON).await?;
-        let bench = Self { site, ideal, count, figures: Figures::default(), _collector: collector };
+        let bench = Self { site, ideal, count, figures: Figures::default() };
         bench.empty().await?;
         // The first writes meet a control plane that has done nothing yet.
         narrated("to warm up", bench.floor()).await?;
@@ -102,53 +109,58 @@ impl Bench {
         let requests = self.ask().await?;
         tokio::time::sleep(REST).await;
         let place = Place::now(self.site.cluster.client().await?).await?;
-        let watched = async { tokio::try_join!(place.secrets(self.count), place.ready(self.count)) };
+        let watched = async { tokio::try_join!(place.secrets(self.count), place.ready(self.count, |_| true)) };
         let (distributed, _) = tokio::try_join!(self.ideal.distribute(&requests), watched)?;
         Ok((distributed, self.ideal.rotate(&requests).await?))
     }
 
     /// As many requests as there shall be.
     async fn ask(&self) -> Result<Vec<SecretsDistribution>> {
-        let client = self.site.cluster.client().await?;
-        let made = stream::iter(0..self.count).map(|i| {
-            let api: Api<SecretsDistribution> = Api::namespaced(client.clone(), &namespace(i % NAMESPACES));
-            async move {
-                let request = SecretsDistribution::new(&format!("r{i}"), serde_json::from_value(spec())?);
-                anyhow::Ok(api.create(&PostParams::default(), &request).await?)
-            }
-        });
-        made.buffer_unordered(AT_A_TIME).try_collect().await
+        let all = (0..self.count).map(|i| (namespace(i % NAMESPACES), format!("r{i}")));
+        ask(&self.site.cluster.client().await?, all, &spec()).await
     }
 
     /// No request and no Secret is left, and the control plane is at rest.
     async fn empty(&self) -> Result<()> {
         for number in 0..NAMESPACES {
-            let tenant = self.site.existing(&namespace(number)).await?;
-            tenant.requests().delete_collection(&Default::default(), &ListParams::default()).await?;
-            tenant.secrets().delete_collection(&Default::default(), &ListParams::default()).await?;
+            empty(&self.site.existing(&namespace(number)).await?).await?;
         }
         tokio::time::sleep(REST).await;
         Ok(())
     }
 
-    /// The operator is started where all requests are there: after how many seconds the last Secret, and the last that
-    /// is Ready. What it needed for it.
-    async fn distribute(&mut self, count: usize) -> Result<(f64, f64)> {
+    /// The operator is started where all requests are there.
+    async fn distribute(&self) -> Result<Run> {
         tokio::time::sleep(REST).await;
         let (place, mark) = (Place::now(self.site.cluster.client().await?).await?, self.site.mark().await?);
         let begun = Instant::now();
         let (_, secrets, ready) =
-            tokio::try_join!(self.site.start_operator(), place.secrets(count), place.ready(count))?;
+            tokio::try_join!(self.site.start_operator(), place.secrets(self.count), place.ready(self.count, |_| true))?;
         let calls = self.calls(mark).await?.only(|call| call.verb != "list");
-        let each = calls.len() as f64 / count as f64;
-        let thousands = count as f64 / 1000.0;
-        let cpu = self.cpu().await? / thousands;
-        let memory = self.site.operator_peak_memory()? as f64 / 1024.0;
-        self.figures.add(format!("{count} new: requests for each"), each, "", Some(2.05));
-        self.figures.add(format!("{count} new: processor time for 1,000"), cpu, "s", Some(1.0));
+        Ok(Run {
+            last: secrets.share(1.0, begun),
+            ready: ready.share(1.0, begun),
+            requests: calls.len() as f64 / self.count as f64,
+            cpu: self.site.operator_cpu().await?,
+            memory: self.site.operator_peak_memory()? as f64 / 1024.0,
+        })
+    }
+
+    fn tell(&mut self, runs: &[Run], floor: f64) {
+        let of = |figure: fn(&Run) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
+        let (count, thousands) = (self.count, self.count as f64 / 1000.0);
+        self.figures.add(format!("{count} new: requests for each"), of(|run| run.requests), "", Some(2.05));
+        self.figures.add(
+            format!("{count} new: processor time for 1,000"),
+            of(|run| run.cpu) / thousands,
+            "s",
+            Some(1.0),
+        );
         let most = [(1000, 30.0), (5000, 60.0), (10_000, 90.0)].into_iter().find(|(size, _)| count <= *size);
+        let memory = of(|run| run.memory);
         self.figures.add(format!("{count} new: most memory"), memory, "MiB", most.map(|(_, most)| most));
-        Ok((secrets.share(1.0, begun), ready.share(1.0, begun)))
+        self.figures.ratio(format!("{count} new, until the last Secret"), of(|run| run.last), floor, 1.25);
+        self.figures.ratio(format!("{count} new, until all are Ready"), of(|run| run.ready), floor, 1.5);
     }
 
     async fn rotate(&mut self, floor: f64) -> Result<()> {
@@ -186,10 +198,10 @@ impl Bench {
             Ok(())
         })
         .await?;
-        let (mark, before) = (self.site.mark().await?, self.cpu().await?);
+        let (mark, before) = (self.site.mark().await?, self.site.operator_cpu().await?);
         tokio::time::sleep(steady).await;
         let minutes = steady.as_secs_f64() / 60.0;
-        let (calls, cpu) = (self.calls(mark).await?, self.cpu().await? - before);
+        let (calls, cpu) = (self.calls(mark).await?, self.site.operator_cpu().await? - before);
         self.figures.add("nothing to do: requests in a minute", calls.len() as f64 / minutes, "", Some(0.0));
         self.figures.add("nothing to do: processor time in a minute", cpu / minutes, "s", Some(0.1));
         Ok(())
@@ -220,11 +232,6 @@ impl Bench {
         let calls = audit.since(mark).await?.user(Operator::USER).without_leases();
         Ok(calls.only(|call| call.verb != "watch"))
     }
-
-    async fn cpu(&self) -> Result<f64> {
-        let seconds = self.site.scrape().await?.sum("process_cpu_seconds_total", &[]);
-        seconds.context("the operator does not tell its processor time")
-    }
 }
 
 fn namespace(number: usize) -> String {
@@ -232,20 +239,18 @@ fn namespace(number: usize) -> String {
 }
 
 fn spec() -> serde_json::Value {
-    let mappings = ["a", "b", "c"].map(|key| json!({ "from": key, "to": key }));
-    json!({ "secrets": mappings })
+    super::spec(&KEYS.map(|key| (key, key)))
 }
 
 fn set_sources(site: &Site, generation: usize) -> Result<()> {
-    let contents = ["a", "b", "c"].map(|key| (key, content(key, generation)));
-    site.sources.set(&contents.each_ref().map(|(key, content)| (*key, content.as_bytes())))
+    site.sources.set(&contents(generation).each_ref().map(|(key, content)| (*key, content.as_bytes())))
 }
 
 async fn populate(site: &Site) -> Result<()> {
     let made = stream::iter(0..NAMESPACES).map(|number| async move {
         let tenant = site.named_tenant(&namespace(number), json!({})).await?;
         tenant.delegate().await?;
-        tenant.grant(&["a", "b", "c"]).await
+        tenant.grant(&KEYS).await
     });
     made.buffer_unordered(AT_A_TIME).try_for_each(|()| async { Ok(()) }).await
 }

@@ -47,11 +47,12 @@ impl Place {
         collect(events, count, |_: &PartialObjectMeta<Secret>| true).await
     }
 
-    /// Waits for so many requests to be Ready.
-    pub(super) async fn ready(&self, count: usize) -> Result<Arrivals> {
+    /// Waits for so many requests to be Ready, of those whose names count.
+    pub(super) async fn ready(&self, count: usize, counts: impl Fn(&str) -> bool) -> Result<Arrivals> {
         let api: Api<SecretsDistribution> = Api::all(self.client.clone());
         let events = api.watch(&WatchParams::default(), &self.version).await?;
-        collect(events, count, |request| request.status.as_ref().is_some_and(is_ready)).await
+        let is_ready = |request: &SecretsDistribution| request.status.as_ref().is_some_and(is_ready);
+        collect(events, count, |request| is_ready(request) && counts(&request.name_any())).await
     }
 }
 
