@@ -12,6 +12,7 @@ use crate::{
         plan::{Fate, Leftover, Plan, Subject},
         settle::Revoking,
     },
+    error::ApiFailure,
     telemetry::traces::names::Ended,
 };
 
@@ -98,6 +99,11 @@ impl Attempt {
     /// It came to nothing.
     pub fn failed(next: Next, failure: &'static str) -> Self {
         Self { next, ended: Ended::Failed, reason: None, failure: Some(failure) }
+    }
+
+    /// Another replica leads: nothing is to be said about the work.
+    pub fn abandoned() -> Self {
+        Self::failed(Next { failed: true, ..Next::default() }, ApiFailure::NotLeader.kind())
     }
 
     /// From what became of its parts. `told`: the status or an event was written.

@@ -43,6 +43,11 @@ impl Lanes {
         turns.add(key, priority);
     }
 
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.queued.len()
+    }
+
     /// How many keys there are of each priority.
     pub fn depth(&self) -> BTreeMap<Priority, usize> {
         let mut depth = BTreeMap::from(Priority::ALL.map(|priority| (priority, 0)));

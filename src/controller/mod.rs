@@ -17,6 +17,7 @@ mod recorder;
 mod report;
 mod secret_api;
 mod secret_body;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod traced;
@@ -33,7 +34,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use self::{
     cause::{Cause, CauseKind},
@@ -42,9 +43,10 @@ use self::{
     looks::Looks,
     namespaces::Namespaces,
     policies::PolicyReports,
-    queue::{Priority, Queue},
+    queue::{Priority, Queue, Turn},
     report::Reports,
     secret_api::SecretApi,
+    tell::{Progress, Untold},
 };
 use crate::{
     access::SecretsAccess,
@@ -60,7 +62,7 @@ use crate::{
 /// Everything a reconcile needs.
 pub struct Context {
     world: RwLock<World>,
-    queue: Queue,
+    queue: Queue<End>,
     workers: usize,
     folder: Folder,
     /// What the folder held when it was last usable.
@@ -108,30 +110,30 @@ pub async fn run(
     }
 }
 
-/// One worker: one key after the other.
+/// One worker: one turn after the other. What is put off when it has to end is told before it does.
 async fn work(context: Arc<Context>, shutdown: CancellationToken) {
     loop {
-        let (key, cause) = tokio::select! {
+        let turn = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             next = context.next() => next,
         };
-        let (this, at, why, span) = (context.clone(), key.clone(), cause.clone(), traced::begin(&key, &cause));
-        match attempt(async move { this.reconcile(&at, &why).await }.instrument(span.clone())).await {
-            Ok(attempt) => {
-                traced::conclude(&span, &key, &attempt);
-                context.schedule(&key, attempt.next, cause);
-            }
-            Err(Panicked) => {
-                tracing::error!(request = %key, "reconcile panicked; retried with backoff");
-                traced::conclude(&span, &key, &Attempt::failed(Next::default(), "panic"));
-                context.queue.add_failed(key.clone(), cause);
-                context.report_panic(&key).instrument(span).await;
-            }
-        }
-        context.queue.done(&key);
+        context.take(turn).await;
+    }
+    while let Some(turn) = context.queue.next_end() {
+        context.take(turn).await;
     }
 }
+
+/// The work for one key, from its beginning to its end.
+struct Work {
+    key: RequestKey,
+    cause: Cause,
+    span: Span,
+}
+
+/// The end of work for one key.
+type End = (Work, Box<Untold>);
 
 /// A reconcile that panicked. What it said is dropped: it may hold content.
 #[derive(Debug, PartialEq, Eq)]
@@ -201,8 +203,8 @@ impl Context {
         }
     }
 
-    /// The next key, and why; none while another replica leads.
-    async fn next(&self) -> (RequestKey, Cause) {
+    /// The next turn; none while another replica leads.
+    async fn next(&self) -> Turn<End> {
         loop {
             let term = self.leadership.gained().await;
             tokio::select! {
@@ -211,6 +213,64 @@ impl Context {
                 next = self.queue.next() => return next,
             }
         }
+    }
+
+    async fn take(self: &Arc<Self>, turn: Turn<End>) {
+        match turn {
+            Turn::Work(key, cause) => self.begin(key, cause).await,
+            Turn::End(_, (work, untold)) => self.finish(work, untold).await,
+        }
+    }
+
+    async fn begin(self: &Arc<Self>, key: RequestKey, cause: Cause) {
+        let span = traced::begin(&key, &cause);
+        let (this, at, why) = (self.clone(), key.clone(), cause.clone());
+        let work = Work { key, cause, span };
+        match attempt(async move { this.attempt(&at, &why).await }.instrument(work.span.clone())).await {
+            Ok(Progress::Over(attempt)) => self.conclude(work, &attempt),
+            Ok(Progress::Untold(untold)) => {
+                let (key, cause) = (work.key.clone(), work.cause.clone());
+                self.queue.put_off(&key, &cause, (work, untold));
+            }
+            Err(Panicked) => self.recover(work).await,
+        }
+    }
+
+    /// The whole of it, but for the end if that is put off.
+    async fn attempt(&self, key: &RequestKey, cause: &Cause) -> Progress {
+        let mut untold = match self.reconcile(key, cause).await {
+            Progress::Untold(untold) => untold,
+            over => return over,
+        };
+        match self.queue.is_behind().then(|| untold.put_off()).flatten() {
+            None => Progress::Over(self.tell(key, *untold).await),
+            Some(next) => {
+                self.schedule(key, next, cause.clone());
+                Progress::Untold(untold)
+            }
+        }
+    }
+
+    async fn finish(self: &Arc<Self>, work: Work, untold: Box<Untold>) {
+        let (this, key) = (self.clone(), work.key.clone());
+        match attempt(async move { this.tell(&key, *untold).await }.instrument(work.span.clone())).await {
+            Ok(attempt) => self.conclude(work, &attempt),
+            Err(Panicked) => self.recover(work).await,
+        }
+    }
+
+    fn conclude(&self, Work { key, cause, span }: Work, attempt: &Attempt) {
+        traced::conclude(&span, &key, attempt);
+        self.schedule(&key, attempt.next, cause);
+        self.queue.done(&key);
+    }
+
+    async fn recover(&self, Work { key, cause, span }: Work) {
+        tracing::error!(request = %key, "reconcile panicked; retried with backoff");
+        traced::conclude(&span, &key, &Attempt::failed(Next::default(), "panic"));
+        self.queue.add_failed(key.clone(), cause);
+        self.report_panic(&key).instrument(span).await;
+        self.queue.done(&key);
     }
 
     /// What the attempt has left to do comes back for the same cause.
@@ -248,6 +308,12 @@ impl Context {
 }
 
 impl Next {
+    /// Nothing is left to do but what an instant brings.
+    fn is_about_time_only(&self) -> bool {
+        let Self { at: _, after, recheck, turn, failed, abandoned } = self;
+        after.or(*recheck).or(*turn).is_none() && !failed && !abandoned
+    }
+
     fn merge(&mut self, other: Next) {
         let soonest = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         self.at = self.at.into_iter().chain(other.at).min();

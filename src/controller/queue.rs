@@ -26,11 +26,13 @@ pub enum Priority {
     Change,
     /// Something is tried again, or looked at again.
     Retry,
+    /// Everything is written, and the status does not say so yet.
+    Status,
 }
 
 impl Priority {
     /// Every priority, the most urgent first.
-    pub const ALL: [Self; 4] = [Self::Revocation, Self::Rotation, Self::Change, Self::Retry];
+    pub const ALL: [Self; 5] = [Self::Revocation, Self::Rotation, Self::Change, Self::Retry, Self::Status];
 
     /// As metrics name it.
     pub fn as_str(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Priority {
             Self::Rotation => "rotation",
             Self::Change => "change",
             Self::Retry => "retry",
+            Self::Status => "status",
         }
     }
 }
@@ -56,16 +59,31 @@ pub struct Load {
     pub running: usize,
 }
 
-/// Keys that are due, and keys that will be.
+/// How many keys may have an end that is put off. Each holds some KiB; behind more than these nothing is won by waiting.
+const MOST_PUT_OFF: usize = 2048;
+
+/// Keys that are due, and keys that will be; and `T`, the end of the work for a key, where it is put off.
 #[derive(Debug)]
-pub struct Queue {
-    state: Mutex<State>,
+pub struct Queue<T> {
+    state: Mutex<State<T>>,
     changed: Notify,
 }
 
+/// What a worker is to do next. Call [`Queue::done`] or [`Queue::put_off`] with the key afterwards.
+#[derive(Debug, PartialEq)]
+pub enum Turn<T> {
+    /// The work for a key, and why there is some.
+    Work(RequestKey, Cause),
+    /// The end of the work for a key, which was put off.
+    End(RequestKey, T),
+}
+
 #[derive(Debug)]
-struct State {
+struct State<T> {
     due: Lanes,
+    /// What is left to do for keys whose end is put off. They are due, and they count as running: nothing else is done
+    /// for them until their end is.
+    put_off: HashMap<RequestKey, T>,
     /// Since when each key is due.
     since: HashMap<RequestKey, Instant>,
     /// Keys being worked on; and how urgent they are, and why, if they came in again meanwhile.
@@ -76,12 +94,13 @@ struct State {
     failures: HashMap<RequestKey, u32>,
 }
 
-impl Queue {
+impl<T> Queue<T> {
     /// An empty queue for `workers` workers, of which one namespace never holds all.
     pub fn new(workers: usize) -> Self {
         let due = Lanes::new(workers.saturating_sub(1 + workers / 8));
-        let (since, running, later, waiting, failures) = Default::default();
-        Self { state: Mutex::new(State { due, since, running, later, waiting, failures }), changed: Notify::new() }
+        let (put_off, since, running, later, waiting, failures) = Default::default();
+        let state = State { due, put_off, since, running, later, waiting, failures };
+        Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Adds keys that are due now.
@@ -126,8 +145,8 @@ impl Queue {
         self.lock().failures.remove(key);
     }
 
-    /// Waits for a key that is due, and answers why it is. Call [`Queue::done`] with it afterwards.
-    pub async fn next(&self) -> (RequestKey, Cause) {
+    /// Waits for a key that is due.
+    pub async fn next(&self) -> Turn<T> {
         loop {
             let changed = self.changed.notified();
             let wake_at = {
@@ -145,6 +164,33 @@ impl Queue {
                 None => changed.await,
             }
         }
+    }
+
+    /// Whether there is work that should not wait for the end of other work.
+    pub fn is_behind(&self) -> bool {
+        let state = self.lock();
+        state.due.len() > state.put_off.len() && state.put_off.len() < MOST_PUT_OFF
+    }
+
+    /// The work for a key is over but for its end, which waits behind all other work of its namespace. What comes in
+    /// for the key meanwhile makes its end as urgent as itself.
+    pub fn put_off(&self, key: &RequestKey, cause: &Cause, end: T) {
+        let mut state = self.lock();
+        state.due.finished(&key.namespace);
+        let again = state.running.get(key).and_then(Option::as_ref);
+        let priority = again.map_or(Priority::Status, |(priority, _)| *priority);
+        state.put_off.insert(key.clone(), end);
+        state.make_due(key.clone(), priority, cause.clone());
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// An end that is put off, when all other work is left undone.
+    pub fn next_end(&self) -> Option<Turn<T>> {
+        let mut state = self.lock();
+        let key = state.put_off.keys().next().cloned()?;
+        let end = state.put_off.remove(&key)?;
+        Some(Turn::End(key, end))
     }
 
     /// The work for a key is over. If the key came in again meanwhile, it is due again.
@@ -165,28 +211,33 @@ impl Queue {
             due: state.due.depth(),
             oldest: state.since.values().min().map(Instant::elapsed),
             later: state.later.len(),
-            running: state.running.len(),
+            running: state.running.len() - state.put_off.len(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl<T> State<T> {
     fn add(&mut self, key: RequestKey, priority: Priority, cause: Cause) {
+        if self.put_off.contains_key(&key) {
+            self.make_due(key.clone(), priority, cause.clone());
+        }
         match self.running.get_mut(&key) {
-            None => {
-                self.since.entry(key.clone()).or_insert_with(Instant::now);
-                self.due.add(key, priority, cause);
-            }
+            None => self.make_due(key, priority, cause),
             Some(Some((known, why))) => {
                 *known = priority.min(*known);
                 why.merge(cause);
             }
             Some(again) => *again = Some((priority, cause)),
         }
+    }
+
+    fn make_due(&mut self, key: RequestKey, priority: Priority, cause: Cause) {
+        self.since.entry(key.clone()).or_insert_with(Instant::now);
+        self.due.add(key, priority, cause);
     }
 
     fn promote(&mut self, now: Instant) {
@@ -198,11 +249,16 @@ impl State {
         }
     }
 
-    fn take(&mut self) -> Option<(RequestKey, Cause)> {
+    fn take(&mut self) -> Option<Turn<T>> {
         let (key, cause) = self.due.take()?;
         self.since.remove(&key);
-        self.running.insert(key.clone(), None);
-        Some((key, cause))
+        Some(match self.put_off.remove(&key) {
+            Some(end) => Turn::End(key, end),
+            None => {
+                self.running.insert(key.clone(), None);
+                Turn::Work(key, cause)
+            }
+        })
     }
 }
 
@@ -211,115 +267,4 @@ pub fn jitter() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let hash = RandomState::new().hash_one(0u8);
     (hash >> 11) as f64 / (1u64 << 53) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::cause::CauseKind, *};
-    use crate::core::name::{NamespaceName, SecretName};
-
-    fn key(name: &str) -> RequestKey {
-        RequestKey { namespace: NamespaceName::parse("ns").unwrap(), name: SecretName::parse(name).unwrap() }
-    }
-
-    fn cause() -> Cause {
-        Cause::new(CauseKind::Request)
-    }
-
-    async fn next_now(queue: &Queue) -> Option<RequestKey> {
-        tokio::time::timeout(Duration::from_millis(1), queue.next()).await.ok().map(|(key, _)| key)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_is_queued_once_and_never_worked_on_twice_at_a_time() {
-        let queue = Queue::new(16);
-        queue.add([key("a"), key("a"), key("b")], Priority::Change, &cause());
-        assert_eq!(next_now(&queue).await, Some(key("a")));
-        queue.add([key("a")], Priority::Change, &cause());
-        assert_eq!(next_now(&queue).await, Some(key("b")));
-        assert_eq!(next_now(&queue).await, None, "a is being worked on");
-        queue.done(&key("a"));
-        assert_eq!(next_now(&queue).await, Some(key("a")), "a came in again meanwhile");
-        queue.done(&key("a"));
-        assert_eq!(next_now(&queue).await, None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_later_key_is_due_at_the_nearest_of_its_instants() {
-        let queue = Queue::new(16);
-        let start = Instant::now();
-        queue.add_after(key("a"), Duration::from_secs(60), Priority::Retry, cause());
-        queue.add_after(key("a"), Duration::from_secs(5), Priority::Retry, cause());
-        queue.add_after(key("a"), Duration::from_secs(90), Priority::Retry, cause());
-        assert_eq!(queue.next().await.0, key("a"));
-        assert_eq!(start.elapsed().as_secs(), 5);
-        queue.done(&key("a"));
-        assert_eq!(next_now(&queue).await, None, "one instant, one turn");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_load_is_what_is_due_what_will_be_and_what_is_worked_on() {
-        let queue = Queue::new(16);
-        let load = |due: [usize; 4], oldest, later, running| Load {
-            due: Priority::ALL.into_iter().zip(due).collect(),
-            oldest,
-            later,
-            running,
-        };
-        assert_eq!(queue.load(), load([0; 4], None, 0, 0));
-        queue.add([key("a"), key("b")], Priority::Change, &cause());
-        tokio::time::advance(Duration::from_secs(3)).await;
-        queue.add([key("c")], Priority::Revocation, &cause());
-        queue.add([key("b")], Priority::Rotation, &cause());
-        queue.add_after(key("d"), Duration::from_secs(60), Priority::Retry, cause());
-        assert_eq!(queue.load(), load([1, 1, 1, 0], Some(Duration::from_secs(3)), 1, 0));
-        assert_eq!((queue.next().await.0, queue.next().await.0), (key("c"), key("b")));
-        queue.add([key("b")], Priority::Change, &cause());
-        assert_eq!(
-            queue.load(),
-            load([0, 0, 1, 0], Some(Duration::from_secs(3)), 1, 2),
-            "b comes back when it is done"
-        );
-        queue.next().await;
-        queue.done(&key("b"));
-        assert_eq!(queue.load(), load([0, 0, 1, 0], Some(Duration::ZERO), 1, 2));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_wait_longer_and_a_success_ends_the_row() {
-        let queue = Queue::new(16);
-        let mut waits = Vec::new();
-        for round in 0..6 {
-            if round == 5 {
-                queue.succeeded(&key("a"));
-            }
-            let start = Instant::now();
-            queue.add_failed(key("a"), cause());
-            queue.next().await;
-            queue.done(&key("a"));
-            waits.push(start.elapsed());
-        }
-        assert!(waits[4] > waits[0] * 4, "{waits:?}");
-        assert!(waits[5] < waits[4], "{waits:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_happens_to_a_key_that_waits_or_is_worked_on_is_one_cause() {
-        let queue = Queue::new(16);
-        let rotation = Cause::new(CauseKind::Rotation);
-        queue.add([key("a")], Priority::Rotation, &rotation);
-        queue.add([key("a")], Priority::Change, &Cause::new(CauseKind::Policy));
-        assert_eq!(queue.next().await, (key("a"), rotation.clone()));
-
-        queue.add([key("a")], Priority::Rotation, &rotation);
-        queue.add([key("a")], Priority::Change, &Cause::new(CauseKind::Policy));
-        queue.done(&key("a"));
-        assert_eq!(queue.next().await, (key("a"), rotation.clone()));
-        queue.done(&key("a"));
-
-        queue.add_failed(key("a"), rotation.clone());
-        queue.add_after(key("a"), Duration::ZERO, Priority::Change, Cause::new(CauseKind::Policy));
-        queue.add_after(key("a"), Duration::from_secs(3600), Priority::Change, Cause::new(CauseKind::Time));
-        assert_eq!(queue.next().await, (key("a"), rotation.again()), "the second attempt at the same");
-    }
 }

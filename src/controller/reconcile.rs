@@ -13,8 +13,8 @@ use super::{
     Context, Next,
     apply::{Written, outranked},
     cause::Cause,
-    done::{Attempt, Cleared, Done, ended, ended_by},
-    events::Note,
+    done::{Attempt, Cleared, Done, ended_by},
+    tell::Progress,
     traced,
 };
 use crate::{
@@ -23,9 +23,9 @@ use crate::{
         bytes::SecretBytes,
         decide::{Denial, Permit},
         explain::RuleRef,
-        index::{Origin, SecretState, Stored},
+        index::{Origin, SecretState},
         name::{RequestKey, SourceName, Target},
-        outcome::{self, End, Outcome},
+        outcome::End,
         plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
         render::render,
         settle::Revoking,
@@ -36,7 +36,7 @@ use crate::{
         metrics::Decided,
         traces::{
             Traced, current_trace,
-            names::{APPLY, BYTES, DECIDE, Ended, KEYS, READ, RENDER, STATUS, TARGETS},
+            names::{APPLY, BYTES, DECIDE, Ended, KEYS, READ, RENDER, TARGETS},
         },
     },
 };
@@ -52,32 +52,23 @@ const CONFLICT_RETRY: Duration = Duration::from_secs(10);
 const OUTDATED_RETRY: Duration = Duration::from_millis(200);
 
 impl Context {
-    /// Plan, read, write, clear, report: the whole flow for one key.
-    pub(super) async fn reconcile(&self, key: &RequestKey, cause: &Cause) -> Attempt {
+    /// Plan, read, write, clear: all that is done for one key. What there is to tell of it is told by
+    /// [`Context::tell`], at once or later.
+    pub(super) async fn reconcile(&self, key: &RequestKey, cause: &Cause) -> Progress {
         let now = Timestamp::now();
-        let Some(plan) = self.plan(key, now) else { return Attempt::idle(Next::default()) };
+        let Some(plan) = self.plan(key, now) else { return Progress::Over(Attempt::idle(Next::default())) };
+        let Ok(term) = self.leadership.check() else { return Progress::Over(Attempt::abandoned()) };
         let mut next = Next { at: plan.wake_at, ..Next::default() };
         let contents = self.read(&plan).await;
         let done = self.carry_out(&plan, &contents, now).await;
         let cleared = self.clear_all(&plan, now).await;
         done.iter().for_each(|done| next.merge(done.next));
         if next.abandoned {
-            return Attempt::failed(Next { failed: true, ..Next::default() }, ApiFailure::NotLeader.kind());
+            return Progress::Over(Attempt::abandoned());
         }
         self.count_attempts(key, &plan, &done, cause);
-        let ended = ended(&plan, &done, &cleared);
-        let failure = done.iter().find_map(|done| done.failure.filter(|_| done.ended().0 == Ended::Failed));
-        let notes = done.iter().flat_map(|done| done.note.clone()).chain(cleared.notes).collect();
-        let changed = done.iter().any(|done| done.changed.is_some());
-        let settled = plan.is_complete() && !done.iter().any(|done| done.put_off);
-        let outcomes = settled.then(|| done.into_iter().filter_map(|done| self.outcome(&plan.subject, done)).collect());
-        let told = Told { outcomes, notes, changed };
-        let told = self.report(key, &plan, told, now).instrument(STATUS.start()).await;
-        next.failed |= cleared.failure.is_some() || told.is_err();
-        // A status that somebody has edited meanwhile is written anew: that is no failure.
-        let untold = told.as_ref().err().filter(|failure| **failure != ApiFailure::Conflict);
-        let failure = failure.or(cleared.failure).or(untold.map(ApiFailure::kind));
-        Attempt::of(next, &ended, failure, told.unwrap_or(false))
+        next.failed |= cleared.failure.is_some();
+        Progress::Untold(Box::new(self.to_tell(term, plan, done, cleared, next)))
     }
 
     /// Plans, and counts what was decided.
@@ -231,13 +222,6 @@ impl Context {
         }
     }
 
-    /// What there is to tell the tenant about a destination.
-    fn outcome(&self, subject: &Subject, done: Done) -> Option<Outcome> {
-        let Subject::Live(request) = subject else { return None };
-        let written = self.world().last_written(request, &done.target);
-        done.shown.then_some(Outcome { target: done.target, granted_by: done.granted_by, end: done.end, written })
-    }
-
     async fn clear_all(&self, plan: &Plan, now: Timestamp) -> Cleared {
         let mut cleared = Cleared::default();
         for leftover in &plan.leftovers {
@@ -263,43 +247,6 @@ impl Context {
             }
         }
         cleared
-    }
-
-    /// Tells what was done, and writes the status unless the outcome is open: something could not be looked at
-    /// yet, or has changed meanwhile. Answers whether anything was written.
-    async fn report(
-        &self,
-        key: &RequestKey,
-        plan: &Plan,
-        Told { outcomes, notes, changed }: Told,
-        now: Timestamp,
-    ) -> Result<bool, ApiFailure> {
-        let previous = self.reports.previous(key);
-        let (uid, status) = match &plan.subject {
-            Subject::Gone => return Ok(false),
-            Subject::Invalid { uid, generation, problem } => {
-                (uid, Some(outcome::invalid(*generation, &problem.to_string(), &previous, now)))
-            }
-            Subject::Live(request) => {
-                (&request.uid, outcomes.map(|outcomes| outcome::status(request, &outcomes, &previous, now)))
-            }
-        };
-        match self.reports.report(key, uid, status, notes, changed).await {
-            Err(ApiFailure::NotFound) => Ok(false),
-            // Somebody has edited it meanwhile.
-            Err(ApiFailure::Conflict) => Err(ApiFailure::Conflict),
-            other => other.inspect_err(|failure| tracing::warn!(request = %key, "status not written: {failure}")),
-        }
-    }
-
-    /// Tells on the object itself that the operator failed on it.
-    pub(super) async fn report_panic(&self, key: &RequestKey) {
-        self.metrics.attempted(&key.namespace, Reason::InternalError);
-        let Some(Stored::Valid(request)) = self.world().requests.get(key).cloned() else { return };
-        let status = outcome::broken(&request, &self.reports.previous(key), Timestamp::now());
-        if let Err(failure) = self.reports.report(key, &request.uid, Some(status), Vec::new(), false).await {
-            tracing::warn!(request = %key, "status not written: {failure}");
-        }
     }
 
     fn describe(&self, obstacle: &Obstacle, target: &Target) -> (Reason, String) {
@@ -334,15 +281,6 @@ impl Context {
         let kind = (reason != Reason::NotEnforced).then(|| failure.kind());
         Done { next, put_off, failure: kind, ..Done::held(target, reason, message) }
     }
-}
-
-/// What there is to tell after an attempt.
-struct Told {
-    /// None: it is open what to say.
-    outcomes: Option<Vec<Outcome>>,
-    notes: Vec<Note>,
-    /// Whether a Secret was changed.
-    changed: bool,
 }
 
 fn end_of(denial: &Denial, revoking: Revoking) -> End {

@@ -71,6 +71,13 @@ impl Leadership {
         leadership
     }
 
+    /// As if another replica had led meanwhile.
+    #[cfg(test)]
+    pub(crate) fn begin_another_term(&self) {
+        self.set(None);
+        self.set(Some(Instant::now() + std::time::Duration::from_secs(3600)));
+    }
+
     /// Says until when this replica may write; `None`: not any more. A right that had ended does not go on: a new term
     /// begins.
     pub(super) fn set(&self, until: Option<Instant>) {

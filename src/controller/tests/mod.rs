@@ -1,5 +1,7 @@
 //! The controller against an API server of a few lines.
 
+mod order;
+mod queueing;
 mod traces;
 
 use std::{
@@ -37,7 +39,7 @@ const TRACE_URL: &str = "https://jaeger/trace/{traceID}";
 
 /// An operator that has read one namespace, `ns`, which has delegated its Secrets.
 struct Bench {
-    context: Context,
+    context: Arc<Context>,
     api: Api,
     _folder: TempDir,
 }
@@ -72,6 +74,13 @@ impl Api {
         Ok(Response::builder().status(status).body(Body::from(answer.to_string().into_bytes())).unwrap())
     }
 
+    /// The calls that write, as methods and the last word of their paths.
+    fn writes(&self) -> Vec<String> {
+        let sent = self.sent.lock().unwrap();
+        let writes = sent.iter().filter(|(call, _)| !call.starts_with("GET"));
+        writes.map(|(call, _)| format!("{} {}", &call[..4], call.rsplit('/').next().unwrap())).collect()
+    }
+
     /// The body of the last call whose method and path have the fragment.
     fn last(&self, fragment: &str) -> Option<Value> {
         let sent = self.sent.lock().unwrap();
@@ -104,7 +113,7 @@ impl Bench {
         world.set_delegation(&ns, Delegation::Granted);
         Gate::ALL.into_iter().for_each(|gate| drop(world.open(gate)));
         drop(world);
-        Self { context, api, _folder: folder }
+        Self { context: Arc::new(context), api, _folder: folder }
     }
 
     /// There is one policy, `p`.
@@ -119,7 +128,11 @@ impl Bench {
 
     /// There is a request `r` for the source A, with these annotations.
     fn asks(self, annotations: Value) -> Self {
-        let meta = json!({ "name": "r", "namespace": "ns", "uid": "u", "generation": 1, "resourceVersion": "5", "annotations": annotations });
+        self.asks_as("r", annotations)
+    }
+
+    fn asks_as(self, name: &str, annotations: Value) -> Self {
+        let meta = json!({ "name": name, "namespace": "ns", "uid": "u", "generation": 1, "resourceVersion": "5", "annotations": annotations });
         let spec = json!({ "secrets": [{ "from": "A", "to": "k" }] });
         let (key, stored, known) = parse::request(object("SecretsDistribution", meta, spec)).unwrap();
         self.context.reports.seen(&key, known);
@@ -131,7 +144,9 @@ impl Bench {
     async fn attempt(&self, cause: &Cause) -> Ended {
         let key = key();
         let span = traced::begin(&key, cause);
-        let attempt = self.context.reconcile(&key, cause).instrument(span.clone()).await;
+        let Progress::Over(attempt) = self.context.attempt(&key, cause).instrument(span.clone()).await else {
+            panic!("put off, and there is nothing else to do");
+        };
         traced::conclude(&span, &key, &attempt);
         attempt.ended
     }

@@ -205,7 +205,7 @@ pub const LABELS: &[(&str, &str)] = &[
         "`create`, `change`, `delete` or `mark` (the beginning of a grace period). A Secret whose type changes is \
          deleted and created.",
     ),
-    ("priority", "`revocation`, `rotation`, `change` or `retry`: the order in which they are worked on."),
+    ("priority", "`revocation`, `rotation`, `change`, `retry` or `status`: the order in which they are worked on."),
     ("verb", "That of the Kubernetes API, such as `get`, `list`, `watch`, `create`, `patch` or `delete`."),
     ("resource", "That of the Kubernetes API, such as `secrets` or `secretsdistributions/status`."),
     (
