@@ -59,8 +59,8 @@ pub struct Load {
     pub running: usize,
 }
 
-/// How many keys may have an end that is put off. Each holds some KiB; behind more than these nothing is won by waiting.
-const MOST_PUT_OFF: usize = 2048;
+/// How many keys may have an end that is put off. Each holds some KiB, most of it spans; behind more than these nothing is won by waiting.
+const MOST_PUT_OFF: usize = 1024;
 
 /// Keys that are due, and keys that will be; and `T`, the end of the work for a key, where it is put off.
 #[derive(Debug)]

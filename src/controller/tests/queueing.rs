@@ -178,7 +178,7 @@ async fn ends_are_put_off_up_to_a_bound_and_can_be_had_without_waiting() {
         queue.put_off(&key, &cause(), "told");
         put_off += 1;
     }
-    assert_eq!(put_off, 2048);
+    assert_eq!(put_off, 1024);
     while let Some(Turn::End(key, _)) = queue.next_end() {
         queue.done(&key);
         put_off -= 1;

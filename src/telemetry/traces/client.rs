@@ -8,11 +8,11 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use http::{Request, Response, Uri};
-use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::{StringValue, propagation::TextMapPropagator};
 use opentelemetry_http::HeaderInjector;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tower::{Layer, Service};
-use tracing::{Instrument, Span};
+use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
@@ -22,13 +22,33 @@ use super::{
 
 /// Makes the spans, for calls of the server at `server`.
 pub fn client_layer(server: &Uri) -> ClientLayer {
-    ClientLayer { server: Arc::new(server.clone()) }
+    ClientLayer { server: Arc::new(Server::at(server)) }
 }
 
 /// See [`client_layer`].
 #[derive(Clone, Debug)]
 pub struct ClientLayer {
-    server: Arc<Uri>,
+    server: Arc<Server>,
+}
+
+/// What is said of the server in the span of each call.
+#[derive(Debug)]
+struct Server {
+    url: String,
+    address: StringValue,
+    port: i64,
+}
+
+impl Server {
+    fn at(uri: &Uri) -> Self {
+        let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+        let address: Arc<str> = uri.host().unwrap_or_default().trim_matches(['[', ']']).into();
+        Self {
+            url: uri.to_string().trim_end_matches('/').to_owned(),
+            address: address.into(),
+            port: i64::from(uri.port_u16().unwrap_or(default)),
+        }
+    }
 }
 
 impl<S> Layer<S> for ClientLayer {
@@ -43,7 +63,7 @@ impl<S> Layer<S> for ClientLayer {
 #[derive(Clone, Debug)]
 pub struct TracedClient<S> {
     inner: S,
-    server: Arc<Uri>,
+    server: Arc<Server>,
 }
 
 impl<S, B, R> Service<Request<B>> for TracedClient<S>
@@ -65,13 +85,13 @@ where
         }
         let span = span(&request, &self.server);
         TraceContextPropagator::new().inject_context(&span.context(), &mut HeaderInjector(request.headers_mut()));
-        let (answer, unanswered) = (self.inner.call(request), Unanswered(Some(span.clone())));
+        // It is not entered: nothing within a call has spans, and to enter it each time that it goes on costs.
+        let (answer, unanswered) = (self.inner.call(request), Unanswered(Some(span)));
         async move {
             let answer = answer.await;
             unanswered.end(answer.as_ref().map(|response| response.status().as_u16()).ok());
             answer
         }
-        .instrument(span)
         .boxed()
     }
 }
@@ -103,15 +123,14 @@ impl Drop for Unanswered {
     }
 }
 
-fn span<B>(request: &Request<B>, server: &Uri) -> Span {
+fn span<B>(request: &Request<B>, server: &Server) -> Span {
     let (method, path) = (request.method().to_string(), Path::of(request.uri().path()));
     let span = CALL.start_as(&format!("{method} {}", path.template));
     span.set(METHOD, method);
     span.set(URL_TEMPLATE, path.template);
-    span.set(URL_FULL, format!("{}{}", server.to_string().trim_end_matches('/'), request.uri()));
-    span.set(SERVER_ADDRESS, server.host().unwrap_or_default().trim_matches(['[', ']']).to_string());
-    let default = if server.scheme_str() == Some("http") { 80 } else { 443 };
-    span.set(SERVER_PORT, i64::from(server.port_u16().unwrap_or(default)));
+    span.set(URL_FULL, format!("{}{}", server.url, request.uri()));
+    span.set(SERVER_ADDRESS, server.address.clone());
+    span.set(SERVER_PORT, server.port);
     span.set(RESOURCE, path.resource);
     span
 }
@@ -149,6 +168,8 @@ impl Path {
 
 #[cfg(test)]
 mod tests {
+    use tracing::Instrument;
+
     use super::*;
     use crate::telemetry::traces::{names::DISTRIBUTE, tests::Recorder};
     use std::convert::Infallible;
