@@ -142,10 +142,7 @@ mod tests {
                 "spec": spec })
         };
         for (object, why) in [
-            (
-                spec(serde_json::json!({ "secrets": [{ "from": "../../token", "to": "k" }] })),
-                "spec.secrets[0].from: ",
-            ),
+            (spec(serde_json::json!({ "secrets": [{ "from": "../../token", "to": "k" }] })), "spec.secrets[0].from: "),
             (
                 spec(serde_json::json!({ "type": "helm.sh/release.v1", "secrets": [{ "from": "A", "to": "k" }] })),
                 "no policy can grant the reserved type helm.sh/release.v1",
