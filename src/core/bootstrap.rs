@@ -68,9 +68,6 @@ pub enum LeftOut {
     /// No policy can grant its type.
     #[error("no policy can grant the reserved type {0}")]
     ReservedType(SecretType),
-    /// It goes nowhere.
-    #[error("its namespaceSelector matches no namespace")]
-    NoDestination,
     /// It cannot be understood.
     #[error(transparent)]
     Invalid(#[from] InvalidField),
@@ -78,13 +75,10 @@ pub enum LeftOut {
 
 /// The requests that no draft is for, each with the reason.
 pub fn left_out(world: &World) -> BTreeMap<RequestKey, LeftOut> {
-    let goes_nowhere = |request: &Request| world.requests.destinations(&request.key).next().is_none();
-    let valid = world.requests.valid().filter_map(|request| match &request.secret_type {
-        reserved if is_reserved(reserved) => Some((request.key.clone(), LeftOut::ReservedType(reserved.clone()))),
-        _ => goes_nowhere(request).then(|| (request.key.clone(), LeftOut::NoDestination)),
-    });
+    let reserved = world.requests.valid().filter(|request| is_reserved(&request.secret_type));
+    let reserved = reserved.map(|request| (request.key.clone(), LeftOut::ReservedType(request.secret_type.clone())));
     let invalid = world.requests.invalid().map(|(key, problem)| (key.clone(), problem.clone().into()));
-    valid.chain(invalid).collect()
+    reserved.chain(invalid).collect()
 }
 
 fn is_reserved(secret_type: &SecretType) -> bool {

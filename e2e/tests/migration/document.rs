@@ -74,7 +74,6 @@ impl Shell {
         let mut told = String::new();
         while let Some(line) = self.output.next_line().await? {
             if line == END {
-                println!("== {name}\n{told}");
                 return Ok(told);
             }
             told += &format!("{line}\n");

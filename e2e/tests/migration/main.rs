@@ -180,12 +180,12 @@ impl Migration<'_> {
             self.until(namespace, name, "Ready", "Ready", "").await?;
             let (secret, uid) = (self.secret(namespace, secret).await?, self.request(namespace, name).await?.uid());
             let owners: Vec<_> = secret.owner_references().iter().map(|owner| Some(owner.uid.clone())).collect();
-            assert_eq!(owners, [uid.clone()], "{secret:?}");
-            assert_eq!(secret.labels().get(names::OWNER_UID).cloned(), uid);
+            assert_eq!(owners, std::slice::from_ref(&uid), "{}", place(&secret));
+            assert_eq!(secret.labels().get(names::OWNER_UID), uid.as_ref());
         }
         for (namespace, secret, _) in LEFT_ALONE {
             let secret = self.secret(namespace, secret).await?;
-            assert!(secret.labels().is_empty() && secret.owner_references().is_empty(), "{secret:?}");
+            assert!(secret.labels().is_empty() && secret.owner_references().is_empty(), "{}", place(&secret));
         }
         self.until("storage", "late", "Permitted", "SourceNotPermitted", "PatToken").await
     }
