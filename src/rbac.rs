@@ -22,8 +22,12 @@ use crate::{
     api::names::{self, GROUP},
 };
 
-/// Name of the operator's namespace, ServiceAccount and roles where nobody chooses another.
+/// Name of the operator's namespace, ServiceAccount and role in it where nobody chooses another.
 pub const OPERATOR: &str = env!("CARGO_PKG_NAME");
+
+/// Name of what the operator has in the whole cluster. Not [`OPERATOR`]: so the first operator calls its own, which it
+/// keeps while both are there.
+const CLUSTER_ROLE: &str = "secrets-distributor-operator";
 
 pub(crate) const REQUESTS: &str = "secretsdistributions";
 const POLICIES: &str = "distributionpolicies";
@@ -206,8 +210,8 @@ fn operator() -> Manifest {
     let namespace = Namespace { metadata: named(OPERATOR), ..Namespace::default() };
     let service_account = ServiceAccount { metadata: at_home(OPERATOR), ..ServiceAccount::default() };
     let binding = ClusterRoleBinding {
-        metadata: named(OPERATOR),
-        role_ref: role(OPERATOR),
+        metadata: named(CLUSTER_ROLE),
+        role_ref: role(CLUSTER_ROLE),
         subjects: Some(vec![account(OPERATOR, OPERATOR)]),
     };
     let home_role = Role { metadata: at_home(OPERATOR), rules: Some(policy_rules(HOME_RULES)) };
@@ -227,7 +231,7 @@ fn operator() -> Manifest {
             document("Who the operator is.", Object::ServiceAccount(service_account)),
             cluster_role(
                 "What the operator may do in the whole cluster: no rule on Secrets.",
-                OPERATOR,
+                CLUSTER_ROLE,
                 &[],
                 OPERATOR_RULES,
             ),

@@ -63,14 +63,26 @@ impl Helm {
     /// Runs it and gives its standard output; what it says when it fails is the error.
     pub async fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<String> {
         let mut command = Command::new(&self.program);
-        command.args(arguments).env("KUBECONFIG", &self.kubeconfig).kill_on_drop(true);
-        for (variable, folder) in [("CACHE", "cache"), ("CONFIG", "config"), ("DATA", "data")] {
-            command.env(format!("HELM_{variable}_HOME"), self.home.join(folder));
-        }
+        command.args(arguments).envs(self.environment()).kill_on_drop(true);
         let output = command.output().await.context("cannot run helm")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{said}");
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The program, for whoever runs it by a script.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The environment in which it acts on this cluster, apart from the user's own settings.
+    pub fn environment(&self) -> [(&'static str, PathBuf); 4] {
+        [
+            ("KUBECONFIG", self.kubeconfig.clone()),
+            ("HELM_CACHE_HOME", self.home.join("cache")),
+            ("HELM_CONFIG_HOME", self.home.join("config")),
+            ("HELM_DATA_HOME", self.home.join("data")),
+        ]
     }
 
     /// Does something with a release and these values: `install`, `upgrade`, `template`. In that namespace.

@@ -20,6 +20,8 @@ use crate::{ControlPlane, eventually, loopback};
 pub struct OperatorConfig {
     /// Folder of the sources (`--secrets-path`).
     pub secrets_path: PathBuf,
+    /// Its namespace, where its ServiceAccount is.
+    pub namespace: String,
     /// Access to the cluster; none: a token of the operator's own ServiceAccount.
     pub kubeconfig: Option<PathBuf>,
     /// Key of the digests; two operators that shall agree need the same.
@@ -41,6 +43,7 @@ impl OperatorConfig {
     pub fn new(secrets_path: impl Into<PathBuf>) -> Self {
         Self {
             secrets_path: secrets_path.into(),
+            namespace: Operator::NAMESPACE.to_owned(),
             kubeconfig: None,
             digest_key: b"0123456789abcdef0123456789abcdef".to_vec(),
             log_level: "info,secrets_distributor=debug".to_owned(),
@@ -75,14 +78,14 @@ pub struct Exit {
 }
 
 impl Operator {
-    /// Namespace of the operator.
+    /// Namespace of the operator, unless its [`OperatorConfig`] has another.
     pub const NAMESPACE: &str = "secrets-distributor";
     /// Its ServiceAccount.
     pub const SERVICE_ACCOUNT: &str = "secrets-distributor";
     /// Name of its replica, unless the environment in its [`OperatorConfig`] has another `POD_NAME`: started again
     /// after it was killed it goes on at once, as the same pod does.
     pub const POD: &str = "operator-0";
-    /// Its user name, as the audit log and RBAC know it.
+    /// Its user name there, as the audit log and RBAC know it.
     pub const USER: &str = "system:serviceaccount:secrets-distributor:secrets-distributor";
 
     /// Starts it. Its ServiceAccount and rights must be there already ([`ControlPlane::install`]).
@@ -93,7 +96,7 @@ impl Operator {
         };
         let kubeconfig = match &config.kubeconfig {
             Some(kubeconfig) => kubeconfig.clone(),
-            None => cluster.service_account_kubeconfig(Self::NAMESPACE, Self::SERVICE_ACCOUNT).await?,
+            None => cluster.service_account_kubeconfig(&config.namespace, Self::SERVICE_ACCOUNT).await?,
         };
         let folder = new_folder(cluster.directory())?;
         let digest_key = folder.join("digest.key");
@@ -103,7 +106,7 @@ impl Operator {
             false => guarded(&binary)?,
         };
         command.arg("run").arg("--secrets-path").arg(&config.secrets_path).arg("--digest-key-file").arg(digest_key);
-        command.args(["--namespace", Self::NAMESPACE, "--service-account", Self::SERVICE_ACCOUNT]);
+        command.args(["--namespace", &config.namespace, "--service-account", Self::SERVICE_ACCOUNT]);
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", &config.log_level]);
         command.args(&config.arguments);
         // What is set where the tests run must not decide what they show.

@@ -36,7 +36,7 @@ async fn readiness_names_what_is_missing_and_follows_when_it_comes() -> Result<(
     unreachable(&site).await?;
 
     let kubectl = |arguments: &[&str]| site.cluster.kubectl(arguments);
-    kubectl(&["delete", "clusterrolebinding", "secrets-distributor"]).succeed().await?;
+    kubectl(&["delete", "clusterrolebinding", "secrets-distributor-operator"]).succeed().await?;
     kubectl(&["delete", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../crds")]).succeed().await?;
     site.launch_operator().await?;
     let text = site.until_readyz(503, "policies: failed: ").await?;

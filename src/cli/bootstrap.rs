@@ -28,7 +28,7 @@ const NAMED: usize = 20;
 Reads the requests of the whole cluster, of the namespace that --namespace names, or of files, and writes policies on
 standard output: as few as grant what the requests ask for and nothing else, one for each set of namespaces. They are in
 Audit: they grant nothing yet. Look at them, apply them, see in their statuses what they would grant, then change Audit
-to Enforce.
+to Enforce. A request that is left out is named on standard error, with the reason.
 
 Examples:
   kubectl distribute bootstrap > policies.yaml
@@ -65,9 +65,8 @@ impl Bootstrap {
         }
         let requests = drafts.iter().flat_map(|draft| &draft.requests).collect::<BTreeSet<_>>().len();
         output::tell(&format!("{} for {}", plural(drafts.len()), count(requests, "request")));
-        let hopeless = bootstrap::hopeless(&view.world);
-        if !hopeless.is_empty() {
-            output::tell(&format!("left out, since no policy can grant a reserved type: {}", named(&hopeless)));
+        for (request, why) in bootstrap::left_out(&view.world) {
+            output::tell(&format!("left out: {request}: {why}"));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -113,10 +112,6 @@ fn listed(requests: &BTreeSet<RequestKey>) -> Vec<String> {
     lines
 }
 
-fn named(requests: &BTreeSet<RequestKey>) -> String {
-    listed(requests).join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +132,25 @@ mod tests {
         let read = manifest::policies(&text).unwrap();
         assert_eq!(read, drafts.into_iter().map(|draft| draft.policy).collect::<Vec<_>>());
         assert!(text.starts_with("---\n# For 1 request:\n# b/push\napiVersion: xlscsde.nhs.uk/v1\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_with_the_reason() {
+        for (from, secret_type, why) in [
+            ("../../token", "Opaque", "spec.secrets[0].from: "),
+            ("A", "helm.sh/release.v1", "no policy can grant the reserved type helm.sh/release.v1"),
+        ] {
+            let object = serde_json::json!({
+                "apiVersion": "xlscsde.nhs.uk/v1", "kind": "SecretsDistribution",
+                "metadata": { "name": "r", "namespace": "a" },
+                "spec": { "type": secret_type, "secrets": [{ "from": from, "to": "k" }] },
+            });
+            let mut view = Bootstrap::view(Vec::new()).unwrap();
+            view.take_request_object(&serde_json::from_value(object).unwrap());
+            let left_out: Vec<_> = bootstrap::left_out(&view.world).into_iter().collect();
+            let [(key, reason)] = &left_out[..] else { panic!("{left_out:?}") };
+            assert!(key.to_string() == "a/r" && reason.to_string().starts_with(why), "{left_out:?}");
+            assert!(bootstrap::drafts(&view.world).is_empty());
+        }
     }
 }

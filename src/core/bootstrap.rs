@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     index::World,
-    name::{NamespaceName, RequestKey},
+    invalid::InvalidField,
+    name::{NamespaceName, RequestKey, SecretType},
     request::{Mapping, Request},
 };
 use crate::api::{DistributionPolicy, DistributionPolicySpec, Effect, Enforcement, NamespaceMatch, PolicyRule, names};
@@ -61,18 +62,32 @@ pub fn drafts(world: &World) -> Vec<Draft> {
     drafts
 }
 
-/// The requests that no policy can grant.
-pub fn hopeless(world: &World) -> BTreeSet<RequestKey> {
-    world.requests.valid().filter(|request| is_hopeless(request)).map(|request| request.key.clone()).collect()
+/// Why no draft is for a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeftOut {
+    /// No policy can grant its type.
+    #[error("no policy can grant the reserved type {0}")]
+    ReservedType(SecretType),
+    /// It cannot be understood.
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
 }
 
-fn is_hopeless(request: &Request) -> bool {
-    names::RESERVED_TYPES.contains(&request.secret_type.as_str())
+/// The requests that no draft is for, each with the reason.
+pub fn left_out(world: &World) -> BTreeMap<RequestKey, LeftOut> {
+    let reserved = world.requests.valid().filter(|request| is_reserved(&request.secret_type));
+    let reserved = reserved.map(|request| (request.key.clone(), LeftOut::ReservedType(request.secret_type.clone())));
+    let invalid = world.requests.invalid().map(|(key, problem)| (key.clone(), problem.clone().into()));
+    reserved.chain(invalid).collect()
+}
+
+fn is_reserved(secret_type: &SecretType) -> bool {
+    names::RESERVED_TYPES.contains(&secret_type.as_str())
 }
 
 fn grouped(world: &World) -> Grouped {
     let mut asked: BTreeMap<Grant, (BTreeSet<NamespaceName>, BTreeSet<RequestKey>)> = BTreeMap::new();
-    for request in world.requests.valid().filter(|request| !is_hopeless(request)) {
+    for request in world.requests.valid().filter(|request| !is_reserved(&request.secret_type)) {
         let mut destinations = world.requests.destinations(&request.key);
         let itself = destinations.all(|(namespace, _)| *namespace == request.key.namespace);
         for (namespace, _) in world.requests.destinations(&request.key) {

@@ -109,6 +109,26 @@ impl History {
         Ok(found.len())
     }
 
+    /// The Secrets for which `kept` holds were not deleted, and have the same UID, type and content in all their versions.
+    /// Answers how many versions each had.
+    pub fn content_untouched(&self, kept: impl Fn(&Secret) -> bool) -> Result<BTreeMap<String, usize>> {
+        let mut first: BTreeMap<Key, (&Secret, usize)> = BTreeMap::new();
+        for seen in &self.0 {
+            let Object::Secret(secret) = &seen.object else { continue };
+            if kept(secret) {
+                let (before, versions) = first.entry(seen.key()).or_insert((secret.as_ref(), 0));
+                let same = before.metadata.uid == secret.metadata.uid
+                    && before.type_ == secret.type_
+                    && before.data == secret.data;
+                ensure!(same && !seen.deleted, "not as it was, or gone: {}", version(seen));
+                *versions += 1;
+            }
+        }
+        let named =
+            first.into_iter().map(|((namespace, name), (_, versions))| (format!("{namespace}/{name}"), versions));
+        Ok(named.collect())
+    }
+
     /// S3: in every version of every Secret the values that carry a stamp (`stamp:rest`) carry the same one.
     /// Answers how many versions carried one.
     pub fn no_torn_pair(&self) -> Result<usize> {
@@ -208,6 +228,29 @@ mod tests {
         assert!(History::new(vec![one.clone(), two]).bystanders_untouched(|_| true).is_err());
         let deleted = Seen { deleted: true, revision: 2, ..one.clone() };
         assert!(History::new(vec![one, deleted]).bystanders_untouched(|_| true).is_err());
+    }
+
+    #[test]
+    fn other_content_another_identity_and_an_absence_are_found() {
+        let one = secret(1, "x", json!({ "k": "YQ==" }));
+        let relabelled = secret(2, "x", json!({ "k": "YQ==" }));
+        let versions = History::new(vec![one.clone(), relabelled]).content_untouched(|_| true).unwrap();
+        assert_eq!(versions, BTreeMap::from([("a/x".to_owned(), 2)]));
+        let edited = secret(2, "x", json!({ "k": "Yg==" }));
+        let deleted = Seen { deleted: true, revision: 2, ..one.clone() };
+        let with = |change: fn(&mut Secret)| {
+            let mut seen = secret(2, "x", json!({ "k": "YQ==" }));
+            if let Object::Secret(secret) = &mut seen.object {
+                change(secret);
+            }
+            seen
+        };
+        let retyped = with(|secret| secret.type_ = Some("kubernetes.io/tls".into()));
+        let another = with(|secret| secret.metadata.uid = Some("another".into()));
+        for second in [edited, deleted, retyped, another] {
+            let error = History::new(vec![one.clone(), second]).content_untouched(|_| true).unwrap_err().to_string();
+            assert!(error.contains("a/x at revision 2"), "{error}");
+        }
     }
 
     #[test]

@@ -25,23 +25,34 @@ use crate::ControlPlane;
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
 const BARRIER: &str = "observer-barrier-";
 
-/// Watches all Secrets and all requests of a cluster, from its start on.
+/// Watches all Secrets and, if it is told to, all requests of a cluster, from its start on.
 pub struct Observer {
     client: Client,
     seen: Arc<Mutex<Vec<Seen>>>,
-    watches: [(JoinHandle<Result<()>>, watch::Receiver<u64>); 2],
+    secrets: Following,
+    requests: Option<Following>,
 }
+
+/// A watch, and the revision that it has reached.
+type Following = (JoinHandle<Result<()>>, watch::Receiver<u64>);
 
 impl Observer {
     /// Starts, in the current runtime. What exists already is the first version of each object.
     pub async fn start(cluster: &ControlPlane) -> Result<Self> {
+        let mut observer = Self::of_secrets(cluster).await?;
+        let requests = Api::<SecretsDistribution>::all(observer.client.clone());
+        let requests = follow(requests, &observer.seen, |request| Object::Request(Box::new(request))).await?;
+        observer.requests = Some(requests);
+        Ok(observer)
+    }
+
+    /// The same of Secrets alone, for a cluster where the kind of the requests is about to change.
+    pub async fn of_secrets(cluster: &ControlPlane) -> Result<Self> {
         let client = cluster.client().await?;
         let seen = Arc::default();
-        let secrets =
-            follow(Api::<Secret>::all(client.clone()), &seen, |secret| Object::Secret(Box::new(secret))).await?;
-        let requests = Api::<SecretsDistribution>::all(client.clone());
-        let requests = follow(requests, &seen, |request| Object::Request(Box::new(request))).await?;
-        Ok(Self { client, seen, watches: [secrets, requests] })
+        let secrets = Api::<Secret>::all(client.clone());
+        let secrets = follow(secrets, &seen, |secret| Object::Secret(Box::new(secret))).await?;
+        Ok(Self { client, seen, secrets, requests: None })
     }
 
     /// Everything that has happened until now.
@@ -53,20 +64,16 @@ impl Observer {
         Ok(History::new(seen))
     }
 
-    /// Waits until both watches have shown what there is now. A Secret of its own shows that for Secrets; a request
+    /// Waits until the watches have shown what there is now. A Secret of its own shows that for Secrets; a request
     /// would be answered by the operator, so that of those the newest version must do.
     async fn catch_up(&mut self) -> Result<()> {
         let metadata = ObjectMeta { generate_name: Some(BARRIER.to_owned()), ..ObjectMeta::default() };
         let secrets = Api::<Secret>::namespaced(self.client.clone(), "default");
         let secret = secrets.create(&PostParams::default(), &Secret { metadata, ..Secret::default() }).await?;
-        let requests = Api::<SecretsDistribution>::all(self.client.clone()).list(&ListParams::default()).await?;
-        let newest = requests.items.iter().flat_map(revision).max().unwrap_or(0);
-        for ((task, reached), revision) in self.watches.iter_mut().zip([revision(&secret)?, newest]) {
-            let caught_up = reached.wait_for(|reached| *reached >= revision);
-            match tokio::time::timeout(SEEN_WITHIN, caught_up).await.context("a watch is behind")? {
-                Ok(_) => {}
-                Err(_ended) => return task.await?.and(Err(anyhow!("a watch has ended"))),
-            }
+        until(&mut self.secrets, revision(&secret)?).await?;
+        if let Some(requests) = &mut self.requests {
+            let list = Api::<SecretsDistribution>::all(self.client.clone()).list(&ListParams::default()).await?;
+            until(requests, list.items.iter().flat_map(revision).max().unwrap_or(0)).await?;
         }
         secrets.delete(&secret.name_any(), &DeleteParams::default()).await?;
         Ok(())
@@ -75,11 +82,18 @@ impl Observer {
 
 impl Drop for Observer {
     fn drop(&mut self) {
-        self.watches.iter().for_each(|(task, _)| task.abort());
+        [Some(&self.secrets), self.requests.as_ref()].into_iter().flatten().for_each(|(task, _)| task.abort());
     }
 }
 
-type Following = (JoinHandle<Result<()>>, watch::Receiver<u64>);
+/// Waits until the watch has reached the revision.
+async fn until((task, reached): &mut Following, revision: u64) -> Result<()> {
+    let caught_up = reached.wait_for(|reached| *reached >= revision);
+    match tokio::time::timeout(SEEN_WITHIN, caught_up).await.context("a watch is behind")? {
+        Ok(_) => Ok(()),
+        Err(_ended) => task.await?.and(Err(anyhow!("a watch has ended"))),
+    }
+}
 
 /// Lists once, then records every change; an ended watch is resumed where it ended, so that none is missed.
 async fn follow<K>(

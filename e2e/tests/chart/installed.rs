@@ -110,7 +110,7 @@ async fn what_was_distributed_outlives_upgrade_rollback_and_uninstall() -> Resul
     site.helm.run(["uninstall", HOME, "--namespace", HOME, "--wait"]).await?;
     for gone in [
         "deployment/secrets-distributor",
-        "clusterrole/secrets-distributor",
+        "clusterrole/secrets-distributor-operator",
         "validatingadmissionpolicy/secrets-distributor-operator",
         "lease/secrets-distributor",
     ] {

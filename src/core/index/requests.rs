@@ -121,6 +121,14 @@ impl RequestIndex {
         })
     }
 
+    /// Every request that cannot be understood, and what is wrong with it.
+    pub fn invalid(&self) -> impl Iterator<Item = (&RequestKey, &InvalidField)> {
+        self.requests.iter().filter_map(|(key, stored)| match stored {
+            Stored::Valid(_) => None,
+            Stored::Invalid { problem, .. } => Some((key, problem)),
+        })
+    }
+
     /// The destinations of a request.
     pub fn destinations(&self, key: &RequestKey) -> impl Iterator<Item = (&NamespaceName, Origin)> {
         self.destinations.get(key).into_iter().flatten().map(|(namespace, origin)| (namespace, *origin))
