@@ -14,8 +14,9 @@ define need
 endef
 
 # The suites on the control plane: those that inject faults, those that measure, and all others. Most of them wait most
-# of the time, so several run side by side. The one on a node needs root, an image and packages, and has a target alone.
-suites := $(filter-out node,$(sort $(basename $(notdir $(wildcard e2e/tests/*)))))
+# of the time, so several run side by side. The one on a node needs root, an image and packages, that of upgrades a build
+# of another revision: each has a target alone.
+suites := $(filter-out node upgrade,$(sort $(basename $(notdir $(wildcard e2e/tests/*)))))
 faults := crash faults gates kills late outage proxy rotation stale
 alone := fairness
 sociable := $(filter-out $(faults) $(alone),$(suites))
@@ -33,7 +34,7 @@ export E2E_RIGHTS_USED := $(CURDIR)/target/rights-used
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "KUBEBUILDER_ASSETS (a folder of programs), or E2E_KUBECONFIG (a cluster), JAEGER_BINARY and HELM, spare building them."
 
 .PHONY: demo
@@ -63,6 +64,15 @@ test-node: prerequisites ## Install the chart on a real node and see it work; ne
 	@cargo build --locked --workspace --bins
 	@$(MAKE) --no-print-directory suite-node
 
+# The revision is built and installed as a release of its own: its program, its chart, its kinds. The rights that another
+# revision has used say nothing about those of this one.
+.PHONY: test-upgrade
+test-upgrade: prerequisites ## Upgrade 200 distributions and roll back; FROM=git revision (default: newest tag, else commit before).
+	$(call step,build of the revision before,./e2e/upgrade/build.sh target/upgrade $(FROM))
+	@cargo build --locked --workspace --bins
+	@E2E_UPGRADE_FROM=$(CURDIR)/target/upgrade $(MAKE) --no-print-directory suite-upgrade \
+		E2E_RIGHTS_USED=$(CURDIR)/target/upgrade/rights-used
+
 # One file or folder of e2e/tests. With --output-sync each is told when it is over, so that none is told through another.
 suite-%:
 	@echo "== $*"
@@ -73,12 +83,13 @@ rights: toolchain ## Compare what the operator may do with what it did in the te
 	@cargo run --quiet --locked --package e2e --bin used-rights
 
 .PHONY: bench
-bench: prerequisites ## Measure decisions, many distributions, tracing and answers, as ratios within one run.
+bench: prerequisites ## Measure decisions, many distributions, tracing, answers and deletion, as ratios within one run.
 	@cargo build --locked --release --workspace --bins
 	@cargo run --quiet --locked --release --package e2e --bin bench -- decisions
 	@cargo run --quiet --locked --release --package e2e --bin bench -- mass
 	@cargo run --quiet --locked --release --package e2e --bin bench -- tracing
 	@cargo run --quiet --locked --release --package e2e --bin bench -- questions
+	@cargo run --quiet --locked --release --package e2e --bin bench -- deletion
 
 .PHONY: fmt
 fmt: toolchain ## Format the sources.

@@ -26,12 +26,13 @@ const VERSION: &str = "helm.sh/helm/v4/internal/version.version";
 
 const PROGRAM: Program = ("helm", "helm.sh/helm/v4/cmd/helm");
 
-/// Helm, with the chart of this repository. Nothing of the user's own settings has an effect.
-#[derive(Debug)]
+/// Helm, with the chart of this repository unless it is given another. Nothing of the user's own settings has an effect.
+#[derive(Clone, Debug)]
 pub struct Helm {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: PathBuf,
+    chart: PathBuf,
 }
 
 impl Helm {
@@ -44,7 +45,13 @@ impl Helm {
     pub async fn without_cluster(folder: &Path) -> Result<Self> {
         let home = folder.join("helm");
         std::fs::create_dir_all(&home)?;
-        Ok(Self { program: program().await?, kubeconfig: home.join("no-kubeconfig"), home })
+        Ok(Self { program: program().await?, kubeconfig: home.join("no-kubeconfig"), home, chart: Self::chart() })
+    }
+
+    /// The same with another chart.
+    #[must_use]
+    pub fn with_chart(&self, chart: PathBuf) -> Self {
+        Self { chart, ..self.clone() }
     }
 
     /// As the administrator of a cluster that is made to know nothing of the operator, with empty namespaces: one for
@@ -89,15 +96,14 @@ impl Helm {
     pub async fn release(&self, verb: &str, namespace: &str, values: &Value) -> Result<String> {
         let file = tempfile::NamedTempFile::new_in(&self.home)?;
         serde_json::to_writer(&file, values)?;
-        let (chart, file) = (Self::chart(), file.path().to_owned());
         let arguments: [&OsStr; 7] = [
             verb.as_ref(),
             "secrets-distributor".as_ref(),
-            chart.as_os_str(),
+            self.chart.as_os_str(),
             "--namespace".as_ref(),
             namespace.as_ref(),
             "--values".as_ref(),
-            file.as_os_str(),
+            file.path().as_os_str(),
         ];
         self.run(arguments).await
     }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::binaries::sibling;
 use crate::process::{Process, ending, guarded};
+use crate::site::SOON;
 use crate::{ControlPlane, eventually, loopback};
 
 /// How to run the operator.
@@ -160,6 +161,16 @@ impl Operator {
             Ok(Err(ended)) => bail!("{ended}\n{}", self.process.log_tail(20)),
             Err(error) => bail!("{error:#}\n{}", self.process.log_tail(20)),
         }
+    }
+
+    /// Waits until it is ready and `leading` or on `standby`.
+    pub async fn until_role(&self, role: &str) -> Result<()> {
+        eventually(SOON, &format!("the replica is {role}"), async || match self.get("/readyz").await {
+            Ok((200, body)) if body.contains(&format!("leader: {role}\n")) => Ok(()),
+            Ok((status, body)) => Err(format!("{status} {body}")),
+            Err(error) => Err(format!("{error:#}")),
+        })
+        .await
     }
 
     /// Sends it a signal, for instance SIGSTOP.

@@ -50,9 +50,9 @@ impl Pair {
             Ok::<_, anyhow::Error>(operator)
         };
         let leader = run(PODS[0]).await?;
-        until_role(&leader, "leading").await?;
+        leader.until_role("leading").await?;
         let standby = run(PODS[1]).await?;
-        until_role(&standby, "standby").await?;
+        standby.until_role("standby").await?;
 
         site.sources.set(&[("Shared", b"first")])?;
         let rule = json!({ "effect": "Allow", "sources": ["Shared"] });
@@ -119,15 +119,6 @@ fn told(calls: &[AuditEntry]) -> String {
     calls[calls.len().saturating_sub(20)..].iter().map(tell).collect()
 }
 
-async fn until_role(operator: &Operator, role: &str) -> Result<()> {
-    eventually(SOON, &format!("the replica is {role}"), async || match operator.get("/readyz").await {
-        Ok((200, body)) if body.contains(&format!("leader: {role}\n")) => Ok(()),
-        Ok((status, body)) => Err(format!("{status} {body}")),
-        Err(error) => Err(format!("{error:#}")),
-    })
-    .await
-}
-
 #[tokio::test]
 async fn when_the_leader_is_killed_the_other_writes_within_15_s() -> Result<()> {
     let mut pair = Pair::start("12s").await?;
@@ -165,10 +156,10 @@ async fn a_leader_that_was_frozen_past_its_lease_writes_nothing_when_it_thaws() 
         pair.tenant.request(&format!("r{i}"), json!({ "secrets": mappings })).await?;
     }
     pair.leader.signal(Signal::STOP)?;
-    until_role(&pair.standby, "leading").await?;
+    pair.standby.until_role("leading").await?;
     pair.rotate("while it is frozen", Instant::now()).await?;
     pair.leader.signal(Signal::CONT)?;
-    until_role(&pair.leader, "standby").await?;
+    pair.leader.until_role("standby").await?;
     for round in 0..5 {
         pair.rotate(&format!("after the thaw {round}"), Instant::now()).await?;
     }
@@ -200,7 +191,7 @@ async fn a_leader_stops_when_somebody_enters_another_holder() -> Result<()> {
     let pair = Pair::start(SHORT).await?;
     let holder = json!({ "spec": { "holderIdentity": "somebody" } });
     pair.leases().await?.patch(LEASE, &PatchParams::default(), &Patch::Merge(holder)).await?;
-    until_role(&pair.leader, "standby").await?;
+    pair.leader.until_role("standby").await?;
     pair.rotate("after the edit", Instant::now()).await?;
     let writers = pair.writers().await?;
     ensure!(writers == [0] || writers == [0, 1], "whoever took it then: {writers:?}");

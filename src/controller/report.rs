@@ -192,10 +192,16 @@ impl Reports {
         }
     }
 
-    /// An event that cannot be written is not worth a retry of the work it tells of.
+    /// An event that cannot be written is not worth a retry of the work it tells of. In a namespace that is being
+    /// deleted nothing new can be, and nobody would read it: that is how it shall be.
     async fn publish(&self, note: &Note, about: &ObjectReference) {
-        if let Err(failure) = self.recorder.tell(note, about).await {
-            tracing::warn!(about = about.name, reason = note.reason, "event not written: {failure}");
+        let (about_name, reason) = (about.name.as_deref(), note.reason.as_str());
+        match self.recorder.tell(note, about).await {
+            Ok(()) => {}
+            Err(failure @ ApiFailure::Terminating) => {
+                tracing::debug!(about = about_name, reason, "event not written: {failure}");
+            }
+            Err(failure) => tracing::warn!(about = about_name, reason, "event not written: {failure}"),
         }
     }
 
@@ -309,6 +315,35 @@ mod tests {
         reports.seen(&key, seen(2, own.clone()));
         reports.take_back(&key, expected, &first);
         assert_eq!(reports.previous(&key), own, "it came about before its answer was lost");
+    }
+
+    /// What is logged when the API server refuses an event with this status.
+    async fn logged_of_an_event_refused_by(status: Value) -> String {
+        let answer =
+            http::Response::builder().status(403).body(kube::client::Body::from(status.to_string().into_bytes()));
+        let answer = Mutex::new(answer.ok());
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            std::future::ready(answer.lock().unwrap().take().ok_or(std::io::Error::other("asked twice")))
+        });
+        let reports = Reports::new(Client::new(service, "ns"), Duration::from_secs(1), None);
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let writer = std::sync::Arc::new(log.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(writer);
+        let _default = tracing::subscriber::set_default(subscriber.finish());
+        let target = Target { namespace: NamespaceName::parse("ns").unwrap(), name: SecretName::parse("r").unwrap() };
+        reports.publish(&Note::pruned(&target), &recorder::secret(&target, &Uid::admitted("u"))).await;
+        std::fs::read_to_string(log.path()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn that_a_namespace_is_being_deleted_is_no_warning() {
+        let cause = json!({ "reason": "NamespaceTerminating", "message": "namespace ns is being terminated" });
+        let status =
+            |details: Value| json!({ "kind": "Status", "code": 403, "reason": "Forbidden", "details": details });
+        let terminating = logged_of_an_event_refused_by(status(json!({ "causes": [cause] }))).await;
+        assert!(terminating.contains("DEBUG") && !terminating.contains("WARN"), "{terminating}");
+        let forbidden = logged_of_an_event_refused_by(status(Value::Null)).await;
+        assert!(forbidden.contains("WARN"), "{forbidden}");
     }
 
     #[test]

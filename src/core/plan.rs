@@ -83,7 +83,7 @@ pub enum Obstacle {
     Senior(RequestKey),
     /// The request is suspended.
     Suspended,
-    /// The request is being deleted, and something holds it.
+    /// The request is being deleted and something holds it, or its namespace is and takes it along.
     RequestDeleting,
 }
 
@@ -167,16 +167,17 @@ impl World {
     }
 
     fn obstacle(&self, request: &Request, target: &Target, now: Timestamp) -> Option<Obstacle> {
-        if request.deleting {
+        if request.deleting || self.is_terminating(&request.key.namespace) {
             return Some(Obstacle::RequestDeleting);
         }
         if request.suspend {
             return Some(Obstacle::Suspended);
         }
-        match self.policies.namespace(&target.namespace) {
-            None => return Some(Obstacle::NamespaceNotFound),
-            Some(namespace) if namespace.terminating => return Some(Obstacle::NamespaceTerminating),
-            Some(_) => {}
+        if self.policies.namespace(&target.namespace).is_none() {
+            return Some(Obstacle::NamespaceNotFound);
+        }
+        if self.is_terminating(&target.namespace) {
+            return Some(Obstacle::NamespaceTerminating);
         }
         if let Some(senior) = self.senior(request, target, now) {
             return Some(Obstacle::Senior(senior));
@@ -186,6 +187,10 @@ impl World {
             Delegation::Refused => Some(Obstacle::NotDelegated),
             Delegation::Granted => None,
         }
+    }
+
+    fn is_terminating(&self, namespace: &NamespaceName) -> bool {
+        self.policies.namespace(namespace).is_some_and(|namespace| namespace.terminating)
     }
 
     pub(super) fn revocation(

@@ -2,6 +2,9 @@
 
 mod arrivals;
 mod decisions;
+mod deletion;
+mod figures;
+mod ideal;
 mod mass;
 mod questions;
 mod tracing;
@@ -16,6 +19,7 @@ use kube::{Api, Client};
 use secrets_distributor::api::SecretsDistribution;
 use serde_json::{Value, json};
 
+use self::figures::Figures;
 use crate::site::Tenant;
 
 /// Measures what tracing costs, and prints a table.
@@ -40,9 +44,18 @@ pub fn decisions() -> Result<()> {
 
 /// Measures many distributions at once, prints a table, and writes it as JSON into the file, if there is one.
 pub async fn mass(count: usize, rounds: usize, steady: Duration, json: Option<&Path>) -> Result<()> {
-    let figures = mass::measure(count, rounds, steady).await?;
+    tell(&mass::measure(count, rounds, steady).await?, json)
+}
+
+/// Measures how long the deletion of a namespace takes, prints a table, and writes it as JSON into the file, if there is
+/// one.
+pub async fn deletion(count: usize, rounds: usize, json: Option<&Path>) -> Result<()> {
+    tell(&deletion::measure(count, rounds).await?, json)
+}
+
+fn tell(figures: &Figures, json: Option<&Path>) -> Result<()> {
     if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&figures)? + "\n";
+        let text = serde_json::to_string_pretty(figures)? + "\n";
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     anstream::println!("{figures}");

@@ -47,6 +47,18 @@ enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// How long the deletion of a namespace takes: while the operator runs, while it is down, and where none ever was.
+    Deletion {
+        /// Distributions in the namespace, and as many Secrets.
+        #[arg(long, default_value_t = 50)]
+        count: usize,
+        /// How often it is deleted in each of these cases.
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
+        /// Where to write the figures as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// How long people wait for `explain`, `who-gets` and `plan` about a large platform.
     Questions {
         /// Namespaces, and as many policies; each has ten distributions.
@@ -68,6 +80,9 @@ fn main() -> ExitCode {
                 What::Mass { count, rounds, steady, json } => {
                     let steady = Duration::from_secs(steady.into());
                     e2e::bench::mass(count, rounds.into(), steady, json.as_deref()).await
+                }
+                What::Deletion { count, rounds, json } => {
+                    e2e::bench::deletion(count, rounds.into(), json.as_deref()).await
                 }
                 What::Questions { namespaces, rounds } => e2e::bench::questions(namespaces, rounds.into()).await,
             }

@@ -1,10 +1,13 @@
 //! What becomes of the Secret when its request, or a namespace, is deleted.
 
-use anyhow::Result;
-use e2e::asks;
-use e2e::site::{Site, Tenant};
+use anyhow::{Context, Result};
+use e2e::site::{SOON, Site, Tenant};
+use e2e::{Operator, asks};
 use kube::api::{DeleteParams, PropagationPolicy};
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// Distributions in a namespace that is deleted.
+const MANY: usize = 50;
 
 #[tokio::test]
 async fn the_deletion_policy_decides_in_the_same_namespace() -> Result<()> {
@@ -150,6 +153,64 @@ async fn a_deleted_destination_is_told_and_the_rest_goes_on() -> Result<()> {
     assert!(told.contains(&away.namespace), "{told}");
     site.sources.set(&[("DeletionAway", b"rotated")])?;
     home.until_content("r", "k", b"rotated").await?;
+    Ok(())
+}
+
+/// What goes with its namespace is not worth a word: the operator neither writes it anew nor tells of it.
+#[tokio::test]
+async fn a_namespace_with_many_distributions_is_deleted_and_the_operator_leaves_it_alone() -> Result<()> {
+    let site = Site::shared().await?;
+    let audit = site.cluster.audit().context("this test reads the audit log of its own API server")?;
+    let tenant = site.tenant_with("DeletionMany", b"content").await?;
+    ask_for_many(&tenant, asks("DeletionMany", json!({}))).await?;
+    site.stays_quiet(&[&tenant]).await?;
+    let mark = audit.mark().await?;
+    tenant.delete_namespace().await?;
+    tenant.until_namespace_gone().await?;
+    let writes = audit.since(mark).await?.user(Operator::USER).writes().namespace(&tenant.namespace);
+    assert!(writes.is_empty(), "{} writes, the first of which is {:?}", writes.len(), writes.first());
+    Ok(())
+}
+
+/// Nothing waits for the operator: no finalizer is there. What the requests had elsewhere goes when it is back.
+#[tokio::test]
+async fn a_namespace_is_deleted_while_the_operator_is_down() -> Result<()> {
+    let site = Site::start().await?;
+    let (home, away) = home_and_away(&site, "DeletionDown").await?;
+    let far = |policy: &str| {
+        asks("DeletionDown", json!({ "namespaces": [home.namespace, away.namespace], "deletionPolicy": policy }))
+    };
+    ask_for_many(&home, far("Delete")).await?;
+    home.request("retained", far("Retain")).await?;
+    home.until_ready("retained").await?;
+    let retained = away.secret("retained").await?.unwrap();
+
+    site.terminate_operator(SOON).await?;
+    home.delete_namespace().await?;
+    home.until_namespace_gone().await?;
+    let left = away.secrets().list_metadata(&Default::default()).await?.items.len();
+    assert_eq!(left, MANY + 1, "nobody else deletes what is elsewhere");
+
+    site.start_operator().await?;
+    for i in 0..MANY {
+        away.until_gone(&many(i)).await?;
+    }
+    site.stays_quiet(&[&away]).await?;
+    away.assert_untouched(&retained).await
+}
+
+fn many(number: usize) -> String {
+    format!("many-{number}")
+}
+
+/// The same of each, until all are Ready.
+async fn ask_for_many(tenant: &Tenant<'_>, spec: Value) -> Result<()> {
+    for i in 0..MANY {
+        tenant.request(&many(i), spec.clone()).await?;
+    }
+    for i in 0..MANY {
+        tenant.until_ready(&many(i)).await?;
+    }
     Ok(())
 }
 

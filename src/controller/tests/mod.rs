@@ -35,6 +35,24 @@ async fn a_panic_is_caught_and_what_it_said_is_dropped() {
     assert_eq!(attempt(async { 7 }).await, Ok(7));
 }
 
+/// The request and its Secret go with the namespace in a moment.
+#[tokio::test]
+async fn what_goes_with_its_namespace_is_neither_written_nor_told() {
+    let rate = json!({ "writes": 100_000, "per": "1s" });
+    let rules = json!([{ "effect": "Allow", "sources": ["A"] }]);
+    let policy = json!({ "namespaces": { "names": ["ns"] }, "rules": rules, "rateLimit": rate });
+    let bench = Bench::new().grants(policy).asks(json!({}));
+    bench.context.world_mut().apply_namespace(Namespace { terminating: true, ..Namespace::unknown(&key().namespace) });
+    assert_eq!(bench.attempt(&Cause::new(CauseKind::Namespace)).await, Ended::Unchanged);
+    assert_eq!(*bench.api.sent.lock().unwrap(), []);
+    bench.context.world_mut().apply_namespace(Namespace::unknown(&key().namespace));
+    assert_eq!(
+        bench.attempt(&Cause::new(CauseKind::Namespace)).await,
+        Ended::Written,
+        "of the same, in one that stays"
+    );
+}
+
 const TRACE_URL: &str = "https://jaeger/trace/{traceID}";
 
 /// An operator that has read one namespace, `ns`, which has delegated its Secrets.

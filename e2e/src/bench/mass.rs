@@ -1,9 +1,7 @@
 //! Many distributions at once: all new, all rotated, nothing to do, and all found again after a restart. Each is
 //! measured against an ideal client that does the same writes on the same control plane.
 
-mod figures;
-mod ideal;
-
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,15 +9,14 @@ use futures::{StreamExt, TryStreamExt, stream};
 use secrets_distributor::api::SecretsDistribution;
 use serde_json::json;
 
-use self::ideal::Ideal;
 use super::arrivals::Place;
+use super::figures::Figures;
+use super::ideal::Ideal;
 use super::{AT_A_TIME, REST, ask, empty, median};
 use crate::collector::{Collector, Mood};
 use crate::progress::narrated;
 use crate::site::{SOON, Site};
 use crate::{AuditEntries, Operator, OperatorConfig, eventually};
-
-pub(crate) use self::figures::Figures;
 
 /// Namespaces that share the distributions, each with a policy of its own.
 const NAMESPACES: usize = 100;
@@ -111,7 +108,8 @@ impl Bench {
         let place = Place::now(self.site.cluster.client().await?).await?;
         let watched = async { tokio::try_join!(place.secrets(self.count), place.ready(self.count, |_| true)) };
         let (distributed, _) = tokio::try_join!(self.ideal.distribute(&requests), watched)?;
-        Ok((distributed, self.ideal.rotate(&requests).await?))
+        let rotated = json!(BTreeMap::from(contents(1)));
+        Ok((distributed, self.ideal.rotate(&requests, rotated).await?))
     }
 
     /// As many requests as there shall be.

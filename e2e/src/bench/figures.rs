@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// Figures in the order in which they were measured.
 #[derive(Default, Serialize)]
-pub(crate) struct Figures(Vec<Figure>);
+pub(super) struct Figures(Vec<Figure>);
 
 /// One of them.
 #[derive(Serialize)]

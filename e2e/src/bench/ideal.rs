@@ -1,6 +1,5 @@
 //! The floor: a client that knows beforehand all there is to write, writes what the operator writes, and nothing else.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -11,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use secrets_distributor::api::SecretsDistribution;
 use serde_json::{Value, json};
 
-use crate::bench::AT_A_TIME;
+use super::AT_A_TIME;
 use crate::site::Tenant;
 
 /// What it writes: a Secret and a status of the operator's.
@@ -47,10 +46,10 @@ impl Ideal {
         Ok(begun.elapsed().as_secs_f64())
     }
 
-    /// Writes new content into the Secret of each request; answers in how many seconds.
-    pub(super) async fn rotate(&self, requests: &[SecretsDistribution]) -> Result<f64> {
+    /// Writes new content, a text for each key, into the Secret of each request; answers in how many seconds.
+    pub(super) async fn rotate(&self, requests: &[SecretsDistribution], contents: Value) -> Result<f64> {
         let begun = Instant::now();
-        let patch = Patch::Merge(json!({ "stringData": BTreeMap::from(super::contents(1)) }));
+        let patch = Patch::Merge(json!({ "stringData": contents }));
         let writes = stream::iter(requests).map(|request| async {
             let name = request.name_any();
             anyhow::Ok(self.secrets_of(request).patch(&name, &PatchParams::default(), &patch).await.map(drop)?)
