@@ -99,6 +99,10 @@ fmt: toolchain ## Format the sources.
 lint: toolchain ## Lint; a warning is an error.
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
 
+.PHONY: deny
+deny: toolchain ## Check licences, versions, sources and known vulnerabilities of what this depends on.
+	@./.ci/deny
+
 .PHONY: unit
 unit: toolchain ## Run what needs no control plane: unit and property tests.
 	@$(unit_tests)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image of the operator, with docker, podman or buildah, whichever is there; and its bill of materials.
+# Builds the image of the operator, with docker, podman or buildah, whichever is there; and, with cargo-cyclonedx, its
+# bill of materials.
 # Settings: IMAGE (name and tag), TARGETARCH (amd64 or arm64; default: this machine's), BASE (scratch).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +11,10 @@ image=${IMAGE:-secrets-distributor:$version}
 arch=${TARGETARCH:-$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')}
 context=target/image
 archive=$context/secrets-distributor-$arch.tar
+bill=$context/secrets-distributor-$arch.cdx.json
+# The time of the commit, so that the same sources make the same image and the same bill.
+epoch=$(git log -1 --format=%ct 2> /dev/null || echo 0)
+cyclonedx_version=0.5.9
 most=$((20 * 1000 * 1000))
 
 fail() {
@@ -72,32 +77,35 @@ build_image() {
     docker) docker build "${arguments[@]}" "$context" && docker save --output "$archive" "$image" ;;
     podman) podman build --pull=never "${arguments[@]}" "$context" && podman save --output "$archive" "$image" ;;
     buildah)
-      # The time of the commit, so that the same sources make the same image.
-      buildah bud --isolation chroot --pull-never --timestamp "$(git log -1 --format=%ct 2> /dev/null || echo 0)" \
-        "${arguments[@]}" "$context"
+      buildah bud --isolation chroot --pull-never --timestamp "$epoch" "${arguments[@]}" "$context"
       buildah push --quiet "$image" "docker-archive:$archive:$image"
       ;;
   esac
 }
 
+# Of what is linked into the binary. Cargo's name of a crate of this repository holds the folder of the checkout.
 bill_of_materials() {
-  if cargo cyclonedx --version > /dev/null 2>&1; then
-    cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$target" --describe binaries \
-      --no-build-deps --manifest-path Cargo.toml
-    mv secrets-distributor_bin.cdx.json "$context/secrets-distributor-$arch.cdx.json"
-    rm -f ./*.cdx.json e2e/*.cdx.json
-    echo "bill of materials: $context/secrets-distributor-$arch.cdx.json"
-  else
-    echo "no bill of materials: cargo-cyclonedx is missing. Run: cargo install --locked cargo-cyclonedx"
+  local made=secrets-distributor_bin.cdx.json
+  echo "== bill of materials"
+  rm -f "$bill"
+  # For every binary of the workspace, beside its manifest.
+  SOURCE_DATE_EPOCH=$epoch "$cyclonedx" cyclonedx --quiet --format json --spec-version 1.5 --target "$target" \
+    --describe binaries --no-build-deps --manifest-path Cargo.toml
+  sed --regexp-extended 's,path\+file://[^"#]*#(secrets-distributor@)?,secrets-distributor@,g' "$made" > "$context/$made"
+  rm -f ./*.cdx.json e2e/*.cdx.json
+  if grep --quiet --fixed-strings --regexp=file:/// --regexp="$PWD/" "$context/$made"; then
+    fail "$context/$made names folders of this machine"
   fi
+  mv "$context/$made" "$bill"
 }
 
 choose_target
 choose_builder
+cyclonedx=$(.ci/cargo-tool cargo-cyclonedx "$cyclonedx_version")
 build_binary
 make_context
 build_image
 bill_of_materials
 size=$(stat --format %s "$archive")
 test "$size" -lt "$most" || fail "$archive has $size bytes: more than $most"
-echo "$image: $size bytes, also in $archive"
+echo "$image: $size bytes, also in $archive; bill of materials (CycloneDX): $bill"

@@ -105,6 +105,16 @@ impl Cache {
     }
 }
 
+/// The program that the variable names, or one that is built.
+pub(crate) async fn given_or_built(variable: &str, pins: &'static Pins, program: Program) -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os(variable).filter(|given| !given.is_empty()) {
+        return Ok(given.into());
+    }
+    let cache = Cache::open(pins, None)?;
+    cache.build_missing(&[program], None).await?;
+    Ok(cache.find(program, None))
+}
+
 /// The Go module in which the build runs. Dropped: removed.
 struct Module(PathBuf);
 

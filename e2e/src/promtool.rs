@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::go::{Cache, Pins, Program};
+use crate::go::{Pins, Program, given_or_built};
 
 static PINS: Pins = Pins {
     what: "promtool",
@@ -21,10 +21,5 @@ const PROMTOOL: Program = ("promtool", "github.com/prometheus/prometheus/cmd/pro
 
 /// The one that `PROMTOOL` names, or one that is built from its Go module.
 pub async fn promtool() -> Result<PathBuf> {
-    if let Some(given) = std::env::var_os("PROMTOOL").filter(|given| !given.is_empty()) {
-        return Ok(given.into());
-    }
-    let cache = Cache::open(&PINS, None)?;
-    cache.build_missing(&[PROMTOOL], None).await?;
-    Ok(cache.find(PROMTOOL, None))
+    given_or_built("PROMTOOL", &PINS, PROMTOOL).await
 }

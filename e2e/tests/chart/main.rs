@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod installed;
+mod lint;
 mod refused;
 mod same;
 mod values;

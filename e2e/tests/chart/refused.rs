@@ -54,11 +54,3 @@ async fn a_wrong_value_is_refused_by_its_name_and_with_what_is_expected() -> Res
     }
     Ok(())
 }
-
-#[tokio::test]
-async fn helm_itself_finds_nothing_to_complain_of() -> Result<()> {
-    let (helm, _folder) = helm().await?;
-    let chart = e2e::helm::Helm::chart();
-    helm.run(["lint".as_ref(), "--strict".as_ref(), chart.as_os_str()]).await?;
-    Ok(())
-}
