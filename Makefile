@@ -100,7 +100,7 @@ lint: toolchain ## Lint; a warning is an error.
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
 
 .PHONY: deny
-deny: toolchain ## Check licences, versions, sources and known vulnerabilities of what this depends on.
+deny: toolchain ## Check licences, versions and sources of what this depends on; ADVISORIES=1: vulnerabilities, too.
 	@./.ci/deny
 
 .PHONY: unit
