@@ -91,7 +91,8 @@ bill_of_materials() {
   # For every binary of the workspace, beside its manifest.
   SOURCE_DATE_EPOCH=$epoch "$cyclonedx" cyclonedx --quiet --format json --spec-version 1.5 --target "$target" \
     --describe binaries --no-build-deps --manifest-path Cargo.toml
-  sed --regexp-extended 's,path\+file://[^"#]*#(secrets-distributor@)?,secrets-distributor@,g' "$made" > "$context/$made"
+  sed --regexp-extended \
+    's,path\+file://[^"#]*#(secrets-distributor@)?,secrets-distributor@,g' "$made" > "$context/$made"
   rm -f ./*.cdx.json e2e/*.cdx.json
   if grep --quiet --fixed-strings --regexp=file:/// --regexp="$PWD/" "$context/$made"; then
     fail "$context/$made names folders of this machine"

@@ -1,4 +1,4 @@
-//! What Helm and kube-score, with all its checks, find in the chart. What kube-score finds and what stays is explained here.
+//! What Helm and kube-score, with all its checks, find in the chart: each finding that stays is explained here.
 
 use std::{collections::BTreeSet, fs};
 
@@ -18,8 +18,8 @@ const EXPLAINED: [(&str, &str, &str); 9] = [
     (
         "container-resources",
         "CPU limit is not set",
-        "a limit throttles the operator when it has most to do, and a revocation or the renewal of the Lease would wait; \
-         the request alone gives others their share",
+        "a limit throttles the operator when it has most to do, and a revocation or the renewal of the Lease would \
+         wait; the request alone gives others their share",
     ),
     ("container-cpu-requests-equal-limits", "CPU requests does not match limits", "there is no limit"),
     ("container-resource-requests-equal-limits", "CPU requests does not match limits", "there is no limit"),
