@@ -83,7 +83,8 @@ async fn an_orphaned_secret_stays() -> Result<()> {
     tenant.until_ready("r").await?;
     let orphan = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..Default::default() };
     tenant.requests().delete("r", &orphan).await?;
-    e2e::eventually(e2e::site::SOON, "the request is gone", async || {
+    // The garbage collector does it, which looks for new kinds every 30 s.
+    e2e::eventually(3 * e2e::site::SOON, "the request is gone", async || {
         matches!(tenant.requests().get_opt("r").await, Ok(None)).then_some(())
     })
     .await?;
