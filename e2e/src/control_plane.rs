@@ -195,7 +195,7 @@ impl ControlPlane {
 pub(crate) const INSTALLED: [&str; 3] = ["crds", "rbac", "deploy/admission"];
 
 /// The folder of the sources that this was built from.
-pub(crate) fn repository() -> &'static Path {
+pub fn repository() -> &'static Path {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_folder.parent().unwrap_or(crate_folder)
 }

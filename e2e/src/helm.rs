@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -112,6 +114,14 @@ impl Helm {
     pub async fn render(&self, namespace: &str, values: &Value) -> Result<Vec<Value>> {
         objects(&self.release("template", namespace, values).await?)
     }
+}
+
+/// The key of the digests that the chart has made in the namespace: every operator there goes by it.
+pub async fn digest_key(cluster: &ControlPlane, namespace: &str) -> Result<Vec<u8>> {
+    let secrets = Api::<Secret>::namespaced(cluster.client().await?, namespace);
+    let key = secrets.get("secrets-distributor-digest-key").await?;
+    let key = key.data.and_then(|mut data| data.remove("digest.key")).context("the Secret has no digest.key")?;
+    Ok(key.0)
 }
 
 /// The objects in a text of YAML documents.

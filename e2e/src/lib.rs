@@ -42,7 +42,8 @@ pub mod used;
 mod workdir;
 mod write_only;
 
-pub(crate) use control_plane::{INSTALLED, repository};
+pub(crate) use control_plane::INSTALLED;
+pub use control_plane::repository;
 
 pub use audit::{AuditEntries, AuditEntry, AuditLog, Mark, ObjectRef};
 pub use collector::{Collector, Mood};

@@ -1,23 +1,15 @@
 //! Prometheus itself judges the alerts and the queries of the dashboards, and the API server the manifest of Jaeger.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{
-    ffi::OsStr,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsStr, fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{ControlPlane, eventually, site::SOON};
+use e2e::{ControlPlane, eventually, repository, site::SOON};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 const MANIFEST: &str = "deploy/jaeger/jaeger.yaml";
-
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
 
 fn file(name: &str) -> PathBuf {
     repository().join("deploy/monitoring").join(name)

@@ -2,7 +2,7 @@
 //! which judges and does not keep it, and the operator runs as a process with the rights that the chart gave.
 
 use anyhow::{Context, Result, ensure};
-use e2e::helm::{Helm, objects};
+use e2e::helm::{Helm, digest_key, objects};
 use e2e::{ControlPlane, Mount, Operator, OperatorConfig, eventually, site::SOON};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -42,11 +42,6 @@ impl Cluster {
         Ok(Api::<Secret>::namespaced(self.cluster.client().await?, namespace).get(name).await?)
     }
 
-    async fn digest_key(&self) -> Result<Vec<u8>> {
-        let key = self.secret(HOME, "secrets-distributor-digest-key").await?.data.context("no key")?;
-        Ok(key.get("digest.key").context("no key")?.0.clone())
-    }
-
     /// Asks for the source in team-a.
     async fn ask(&self, name: &str) -> Result<()> {
         let request = json!({
@@ -60,12 +55,15 @@ impl Cluster {
 
     /// The version of the distributed Secret and the key of the digests.
     async fn what_stays(&self) -> Result<(Option<String>, Vec<u8>)> {
-        Ok((self.secret("team-a", "r").await?.metadata.resource_version, self.digest_key().await?))
+        Ok((self.secret("team-a", "r").await?.metadata.resource_version, digest_key(&self.cluster, HOME).await?))
     }
 
     /// The operator, as the pod would run it.
     async fn operator(&self) -> Result<Operator> {
-        let config = OperatorConfig { digest_key: self.digest_key().await?, ..OperatorConfig::new(self.mount.path()) };
+        let config = OperatorConfig {
+            digest_key: digest_key(&self.cluster, HOME).await?,
+            ..OperatorConfig::new(self.mount.path())
+        };
         let mut operator = Operator::start(&self.cluster, config).await?;
         operator.wait_ready(SOON).await?;
         Ok(operator)

@@ -1,18 +1,14 @@
 //! What the chart installs is what `kubectl apply -f crds/ -f rbac/ -f deploy/admission/` does.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use anyhow::{Context, Result};
-use e2e::helm::objects;
+use e2e::{helm::objects, repository};
 use serde_json::{Value, json};
 
 use crate::{find, helm};
 
 const HOME: &str = "secrets-distributor";
-
-fn repository() -> PathBuf {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/..").into()
-}
 
 /// The objects in the files of a folder; not in those of the folders below.
 fn committed(folder: &str) -> Result<Vec<Value>> {

@@ -3,8 +3,9 @@
 use std::fs;
 
 use anyhow::Result;
+use e2e::repository;
 
-use super::transcript::{Transcript, repository, site};
+use super::transcript::{Transcript, site};
 
 #[tokio::test]
 async fn the_transcript_of_test() -> Result<()> {

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use e2e::site::{Site, Tenant};
+use e2e::{
+    repository,
+    site::{Site, Tenant},
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tempfile::TempDir;
@@ -114,10 +117,6 @@ impl<'a> Transcript<'a> {
         let kept = fs::read_to_string(&file).unwrap_or_default();
         assert!(kept == self.text, "{} is another one now:\n{}", file.display(), self.text);
     }
-}
-
-pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// With one time in place of those that are of this run; it is as long as they are, so that tables stay aligned.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::{ControlPlane, helm::Helm};
+use e2e::{ControlPlane, helm::Helm, repository};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -13,10 +13,6 @@ use tokio::{
 
 const FENCE: &str = "```sh migration ";
 const END: &str = "-- the block has ended --";
-
-pub fn repository() -> PathBuf {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/..").into()
-}
 
 /// The blocks by their names.
 fn blocks() -> Result<BTreeMap<String, String>> {

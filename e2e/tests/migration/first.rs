@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use e2e::{ControlPlane, Mount, helm::Helm};
+use e2e::{ControlPlane, Mount, helm::Helm, repository};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
 use serde_json::{Value, json};
-
-use crate::document::repository;
 
 /// Namespace and name of its release, and of all that it consists of.
 pub const NAME: &str = "secrets-distributor";

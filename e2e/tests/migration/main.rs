@@ -13,6 +13,7 @@ use e2e::{
     ControlPlane, Mark, eventually,
     helm::Helm,
     observer::{History, Observer},
+    repository,
     site::SOON,
 };
 use k8s_openapi::api::core::v1::Secret;
@@ -58,7 +59,7 @@ async fn the_commands_take_over_what_the_first_operator_wrote() -> Result<()> {
 async fn a_kind_that_another_tool_has_applied_is_taken_over_by_force_only() -> Result<()> {
     let cluster = ControlPlane::start().await?;
     let helm = Helm::on(&cluster, NAME, &[]).await?;
-    let kind = document::repository().join("e2e/tests/migration/first-operator/templates/crd.yaml");
+    let kind = repository().join("e2e/tests/migration/first-operator/templates/crd.yaml");
     let apply = ["apply", "--server-side", "--field-manager=helm-controller", "-f", &kind.display().to_string()];
     cluster.kubectl(apply).succeed().await?;
     let chart = Helm::chart().display().to_string();

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, convert::Infallible, path::Path, time::Duration};
 
-use anyhow::{Context, Result};
-use e2e::{ControlPlane, Operator, OperatorConfig, site::SOON};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
+use anyhow::Result;
+use e2e::{ControlPlane, Operator, OperatorConfig, helm::digest_key, site::SOON};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -55,11 +55,9 @@ fn environment(deployment: &Deployment) -> BTreeMap<String, String> {
 }
 
 async fn start(cluster: &ControlPlane, mount: &Path, environment: BTreeMap<String, String>) -> Result<Operator> {
-    let key = Api::<Secret>::namespaced(cluster.client().await?, HOME).get("secrets-distributor-digest-key").await?;
-    let key = key.data.and_then(|mut data| data.remove("digest.key")).context("no digest key")?;
     let config = OperatorConfig {
         namespace: HOME.to_owned(),
-        digest_key: key.0,
+        digest_key: digest_key(cluster, HOME).await?,
         environment: environment.into_iter().collect(),
         ..OperatorConfig::new(mount)
     };

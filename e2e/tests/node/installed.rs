@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use e2e::repository;
 use serde_json::{Value, json};
 
-use crate::world::{HOME, Pair, TENANT, World, sample};
+use crate::world::{HOME, Pair, TENANT, World};
 
 const REQUEST: &str = "sd/wildcard-tls-distribution";
 
@@ -29,8 +30,8 @@ pub async fn story(world: &World) -> Result<()> {
     the_pod_is_restricted(world).await?;
 
     // As the documentation has them.
-    world.cluster.apply_path(&sample("policies/wildcard-tls.yaml")).await?;
-    world.cluster.apply_path(&sample("docs/examples/wildcard-tls-distribution.yaml")).await?;
+    world.cluster.apply_path(&repository().join("policies/wildcard-tls.yaml")).await?;
+    world.cluster.apply_path(&repository().join("docs/examples/wildcard-tls-distribution.yaml")).await?;
     world.until_ready(REQUEST).await?;
     eprintln!("from helm install to the first Secret: {:.1} s", started.elapsed().as_secs_f32());
     world.consumer("early").await?;

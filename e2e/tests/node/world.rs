@@ -1,12 +1,11 @@
 //! A cluster with a node, an empty namespace for the operator where Pod Security is restricted, and a tenant.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::helm::Helm;
-use e2e::{ControlPlane, Node, eventually};
+use e2e::{ControlPlane, Node, eventually, repository};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
 use serde_json::{Value, json};
@@ -16,11 +15,6 @@ pub const HOME: &str = "secrets-distributor";
 pub const TENANT: &str = "test-application-1";
 /// A kubelet takes its time.
 pub const SOON: Duration = Duration::from_secs(90);
-
-/// A file of this repository.
-pub fn sample(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
-}
 
 /// What the provider holds: a certificate and its key.
 pub struct Pair {
@@ -126,7 +120,7 @@ impl World {
     /// Waits until a new request is served, and so each older one has been looked at: the status of those may be of an
     /// operator that is gone.
     pub async fn until_at_work(&self, name: &str) -> Result<()> {
-        let example = std::fs::read_to_string(sample("docs/examples/wildcard-tls-distribution.yaml"))?;
+        let example = std::fs::read_to_string(repository().join("docs/examples/wildcard-tls-distribution.yaml"))?;
         let mut request: Value = serde_yaml_ng::from_str(&example)?;
         request["metadata"]["name"] = json!(name);
         request["spec"]["name"] = json!(name);
@@ -136,7 +130,7 @@ impl World {
 
     /// Starts Jaeger as the documentation has it; answers where the operator sends its traces, and where they are.
     pub async fn jaeger(&self) -> Result<(String, SocketAddr)> {
-        self.cluster.apply_path(&sample("deploy/jaeger/jaeger.yaml")).await?;
+        self.cluster.apply_path(&repository().join("deploy/jaeger/jaeger.yaml")).await?;
         let status = ["rollout", "status", "deployment/jaeger", "--namespace", "jaeger", "--timeout=90s"];
         self.cluster.kubectl(status).succeed().await?;
         let address = ["get", "service", "jaeger", "--namespace", "jaeger", "-o", "jsonpath={.spec.clusterIP}"];

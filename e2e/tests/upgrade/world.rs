@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use e2e::helm::Helm;
+use anyhow::{Result, ensure};
+use e2e::helm::{Helm, digest_key};
 use e2e::site::SOON;
 use e2e::{ControlPlane, Mount, Operator, OperatorConfig, eventually, is_ready};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -82,7 +82,7 @@ impl World {
     /// A replica of that release, ready.
     pub async fn start(&self, release: &Release) -> Result<Operator> {
         let config = OperatorConfig {
-            digest_key: self.digest_key().await?,
+            digest_key: digest_key(&self.cluster, HOME).await?,
             binary: release.program.clone(),
             environment: vec![("POD_NAME".to_owned(), release.pod.to_owned())],
             ..OperatorConfig::new(self.mount.path())
@@ -90,12 +90,6 @@ impl World {
         let mut operator = Operator::start(&self.cluster, config).await?;
         operator.wait_ready(SOON).await?;
         Ok(operator)
-    }
-
-    async fn digest_key(&self) -> Result<Vec<u8>> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), HOME);
-        let key = secrets.get("secrets-distributor-digest-key").await?.data.context("no key")?;
-        Ok(key.get("digest.key").context("no key")?.0.clone())
     }
 
     /// Every Secret but those in which helm keeps its releases.

@@ -38,10 +38,7 @@ async fn a_panic_is_caught_and_what_it_said_is_dropped() {
 /// The request and its Secret go with the namespace in a moment.
 #[tokio::test]
 async fn what_goes_with_its_namespace_is_neither_written_nor_told() {
-    let rate = json!({ "writes": 100_000, "per": "1s" });
-    let rules = json!([{ "effect": "Allow", "sources": ["A"] }]);
-    let policy = json!({ "namespaces": { "names": ["ns"] }, "rules": rules, "rateLimit": rate });
-    let bench = Bench::new().grants(policy).asks(json!({}));
+    let bench = Bench::new().grants(serde_json::from_str(GENEROUS).unwrap()).asks(json!({}));
     bench.context.world_mut().apply_namespace(Namespace { terminating: true, ..Namespace::unknown(&key().namespace) });
     assert_eq!(bench.attempt(&Cause::new(CauseKind::Namespace)).await, Ended::Unchanged);
     assert_eq!(*bench.api.sent.lock().unwrap(), []);
@@ -52,6 +49,10 @@ async fn what_goes_with_its_namespace_is_neither_written_nor_told() {
         "of the same, in one that stays"
     );
 }
+
+/// Every write of the source A at once.
+const GENEROUS: &str = r#"{ "namespaces": { "names": ["ns"] }, "rules": [{ "effect": "Allow", "sources": ["A"] }],
+    "rateLimit": { "writes": 100000, "per": "1s" } }"#;
 
 const TRACE_URL: &str = "https://jaeger/trace/{traceID}";
 

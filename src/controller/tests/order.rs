@@ -2,9 +2,6 @@
 
 use super::*;
 
-const GENEROUS: &str = r#"{ "namespaces": { "names": ["ns"] }, "rules": [{ "effect": "Allow", "sources": ["A"] }],
-    "rateLimit": { "writes": 100000, "per": "1s" } }"#;
-
 fn named(name: &str) -> RequestKey {
     RequestKey { name: SecretName::parse(name).unwrap(), ..key() }
 }

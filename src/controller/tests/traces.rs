@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-const GENEROUS: &str = r#"{ "namespaces": { "names": ["ns"] }, "rules": [
+/// It is the second rule that grants A.
+const SECOND_RULE: &str = r#"{ "namespaces": { "names": ["ns"] }, "rules": [
     { "effect": "Allow", "sources": ["Other"] }, { "effect": "Allow", "sources": ["A"] }
 ], "rateLimit": { "writes": 100000, "per": "1s" } }"#;
 
@@ -44,7 +45,7 @@ const STATUS_CALL: &str = "PATCH /apis/xlscsde.nhs.uk/v1/namespaces/{namespace}/
 #[tokio::test]
 async fn a_write_is_one_trace_with_its_steps_and_their_figures() {
     let recorder = Recorder::start();
-    let bench = bench(GENEROUS).asks(json!({}));
+    let bench = bench(SECOND_RULE).asks(json!({}));
     assert_eq!(bench.attempt(&cause()).await, Ended::Written);
     let spans = recorder.spans();
     let expected = [
@@ -94,7 +95,7 @@ async fn an_attempt_that_finds_nothing_to_do_leaves_nothing_and_no_other_trace_i
 #[tokio::test]
 async fn the_status_names_the_last_attempt_that_changed_a_secret() {
     let recorder = Recorder::start();
-    let bench = bench(GENEROUS).asks(json!({}));
+    let bench = bench(SECOND_RULE).asks(json!({}));
     for _ in 0..2 {
         // The server of this test forgets what it was sent: the Secret is made anew each time.
         assert_eq!(bench.attempt(&cause()).await, Ended::Written);
@@ -147,7 +148,7 @@ async fn a_throttled_write_tells_how_long_it_waits() {
 #[tokio::test]
 async fn a_failure_is_an_error_from_the_call_to_the_root_also_when_it_is_no_news() {
     let recorder = Recorder::start();
-    let bench = bench(GENEROUS).asks(json!({}));
+    let bench = bench(SECOND_RULE).asks(json!({}));
     *bench.api.refuses.lock().unwrap() = Some(500);
     for attempt in [cause(), cause().again()] {
         assert_eq!(bench.attempt(&attempt).await, Ended::Failed);
