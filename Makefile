@@ -17,7 +17,7 @@ endef
 # of the time, so several run side by side. The one on a node needs root, an image and packages, that of upgrades a build
 # of another revision: each has a target alone.
 suites := $(filter-out node upgrade,$(sort $(basename $(notdir $(wildcard e2e/tests/*)))))
-faults := crash faults gates kills late outage proxy rotation stale
+faults := crash faults full gates kills late outage proxy rotation stale
 alone := fairness
 sociable := $(filter-out $(faults) $(alone),$(suites))
 side_by_side := --no-print-directory --keep-going --output-sync=target --jobs=3

@@ -22,6 +22,7 @@ mod tell;
 mod tests;
 mod traced;
 mod watch;
+mod watched;
 
 use std::{
     future::Future,

@@ -187,7 +187,7 @@ impl Context {
         let api = Api::<DynamicObject>::all_with(reports.client.clone(), &resource);
         let written = patch_status(&api, name.as_str(), (&known.uid, known.version), patch, reports.timeout).await;
         let written = written.inspect_err(|failure| tracing::warn!(policy = %name, "status not written: {failure}"));
-        let version = version_of(&written.ok()?.metadata);
+        let version = written.ok()?;
         reports.wrote(name, &known.uid, version, status);
         Some(())
     }

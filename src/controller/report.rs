@@ -9,16 +9,16 @@ use std::{
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams, Request},
     core::ApiResource,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     events::{Note, news},
-    parse::version_of,
     recorder::{self, Recorder},
+    secret_api::METADATA_ONLY,
 };
 use crate::{
     api::{
@@ -157,8 +157,7 @@ impl Reports {
         let written =
             patch_status(&api, key.name.as_str(), (uid.as_str(), expected.unwrap_or_default()), patch, self.timeout)
                 .await;
-        let written = written.inspect_err(|_| self.take_back(key, expected, &previous))?;
-        let version = version_of(&written.metadata);
+        let version = written.inspect_err(|_| self.take_back(key, expected, &previous))?;
         let reasons: Vec<_> = status.conditions.iter().map(|condition| condition.reason.as_str()).collect();
         tracing::debug!(request = %key, ?reasons, "status written");
         let news = news(&previous, &status);
@@ -223,20 +222,35 @@ fn says_the_same(a: &SecretsDistributionStatus, b: &SecretsDistributionStatus) -
 
 /// Writes a status, of the object with that UID only, and of that version: a write of a leader from before that
 /// arrives late must not undo what the present one wrote. That an edit comes between costs one try more, which the
-/// edit brings about in any case.
+/// edit brings about in any case. Answers with the version that was written; 0 if the answer tells none.
 pub async fn patch_status(
     api: &Api<DynamicObject>,
     name: &str,
     (uid, version): (&str, u64),
     status: Value,
     timeout: Duration,
-) -> Result<DynamicObject, ApiFailure> {
+) -> Result<u64, ApiFailure> {
     let patch = Patch::Merge(json!({ "metadata": precondition(uid, version), "status": status }));
     let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.into()), ..Default::default() };
-    match tokio::time::timeout(timeout, api.patch_status(name, &params, &patch)).await {
-        Ok(answer) => Ok(answer?),
+    let request = Request::new(api.resource_url()).patch_subresource("status", name, &params, &patch);
+    let mut request = request.map_err(|_| ApiFailure::Garbled)?;
+    request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(METADATA_ONLY));
+    match tokio::time::timeout(timeout, api.clone().into_client().request::<Written>(request)).await {
+        Ok(answer) => Ok(answer?.metadata.resource_version.parse().unwrap_or_default()),
         Err(_) => Err(ApiFailure::Unreachable),
     }
+}
+
+/// What is read of the answer.
+#[derive(Deserialize)]
+struct Written {
+    metadata: WrittenMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMetadata {
+    resource_version: String,
 }
 
 /// What the object must be. Without a version, where none is known.

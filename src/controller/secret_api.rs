@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Asks for the metadata alone.
-const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+pub(super) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Creates, changes and deletes Secrets.
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DynamicObject, PartialObjectMeta},
+    api::PartialObjectMeta,
     core::ApiResource,
     runtime::watcher::{self, Event, watcher},
 };
@@ -30,6 +30,7 @@ use super::{
     parse, policies,
     queue::Priority,
     traced::{self, Changed},
+    watched::Watched,
 };
 use crate::{
     access::SecretsAccess,
@@ -48,8 +49,8 @@ use crate::{
 /// Starts every watch. Each ends with `shutdown`.
 pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
     let client = &context.client;
-    let requests = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<SecretsDistribution>(&()));
-    let policies = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<DistributionPolicy>(&()));
+    let requests = Api::<Watched>::all_with(client.clone(), &ApiResource::erase::<SecretsDistribution>(&()));
+    let policies = Api::<Watched>::all_with(client.clone(), &ApiResource::erase::<DistributionPolicy>(&()));
     let namespaces = Api::<PartialObjectMeta<KubeNamespace>>::all(client.clone());
     let following = [
         follow(context.clone(), Gate::Requests, requests, Requests::default()).boxed(),
@@ -203,12 +204,12 @@ struct Requests {
     listed: BTreeSet<RequestKey>,
 }
 
-impl Intake<DynamicObject> for Requests {
+impl Intake<Watched> for Requests {
     fn begin(&mut self) {
         self.listed.clear();
     }
 
-    fn apply(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
+    fn apply(&mut self, context: &Arc<Context>, Watched(object): Watched) -> BTreeSet<RequestKey> {
         let Some((key, stored, known)) = parse::request(object) else { return BTreeSet::new() };
         self.listed.insert(key.clone());
         let status_changed = context.reports.seen(&key, known);
@@ -223,7 +224,7 @@ impl Intake<DynamicObject> for Requests {
         touched
     }
 
-    fn delete(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
+    fn delete(&mut self, context: &Arc<Context>, Watched(object): Watched) -> BTreeSet<RequestKey> {
         match object::key_of(&object) {
             Some(key) => forget_request(context, &key),
             None => BTreeSet::new(),
@@ -249,12 +250,12 @@ struct Policies {
     listed: BTreeSet<PolicyName>,
 }
 
-impl Intake<DynamicObject> for Policies {
+impl Intake<Watched> for Policies {
     fn begin(&mut self) {
         self.listed.clear();
     }
 
-    fn apply(&mut self, context: &Arc<Context>, mut object: DynamicObject) -> BTreeSet<RequestKey> {
+    fn apply(&mut self, context: &Arc<Context>, Watched(mut object): Watched) -> BTreeSet<RequestKey> {
         let name = PolicyName::admitted(&object.name_any());
         self.listed.insert(name.clone());
         let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
@@ -265,7 +266,7 @@ impl Intake<DynamicObject> for Policies {
         touched
     }
 
-    fn delete(&mut self, context: &Arc<Context>, object: DynamicObject) -> BTreeSet<RequestKey> {
+    fn delete(&mut self, context: &Arc<Context>, Watched(object): Watched) -> BTreeSet<RequestKey> {
         let name = PolicyName::admitted(&object.name_any());
         let touched = context.world_mut().delete_policy(&name);
         context.policy_reports.seen_gone(&name, &object.metadata);
