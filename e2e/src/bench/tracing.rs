@@ -1,10 +1,14 @@
-//! What tracing costs: the same distributions without it, with a collector that works, and with bad ones.
+//! What tracing costs: the same distributions without it and with it, at the same time.
+//!
+//! Each of the two has a control plane of its own, on the same machine: whatever slows that down for a moment slows down
+//! both. One after the other they differ by a tenth and more from run to run, which is more than what tracing costs.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
+use tokio::sync::Barrier;
 
 use super::arrivals::Place;
 use super::{REST, ask, empty, median, spec};
@@ -16,19 +20,13 @@ use crate::site::Site;
 /// Namespaces that share the distributions of a run.
 const NAMESPACES: usize = 10;
 
-/// `None`: no traces are made.
-const SETTINGS: [Option<Mood>; 5] =
-    [None, Some(Mood::Works), Some(Mood::Refuses), Some(Mood::Hangs), Some(Mood::Fails)];
+const SETTINGS: [Mood; 4] = [Mood::Works, Mood::Refuses, Mood::Hangs, Mood::Fails];
 
-/// The runs of one setting.
+/// The pairs of one setting.
 struct Row {
-    setting: Option<Mood>,
-    /// From the first request to the last that is Ready, in seconds.
-    took: Vec<f64>,
-    /// Processor time of the operator, in seconds.
-    worked: Vec<f64>,
-    dropped: f64,
-    memory: u64,
+    mood: Mood,
+    /// Each beside the one without tracing.
+    pairs: Vec<[Run; 2]>,
 }
 
 /// All of them.
@@ -37,105 +35,148 @@ pub(super) struct Table {
     rows: Vec<Row>,
 }
 
-/// Runs every setting once in each round, each round beginning with another one, so that none profits from its place.
+/// What a run needed.
+struct Run {
+    /// From the first request until so many were Ready, in seconds.
+    took: f64,
+    /// Processor time of the operator, in seconds.
+    worked: f64,
+    /// Spans.
+    dropped: f64,
+    /// In MiB.
+    memory: f64,
+}
+
+/// A control plane with an operator.
+struct Half {
+    site: Site,
+    namespaces: Vec<String>,
+}
+
+/// Measures so many pairs of each setting. The two halves take turns, so that neither profits from its control plane.
 pub(super) async fn measure(count: usize, rounds: usize) -> Result<Table> {
     let collector = Collector::start().await?;
-    let mut site = Site::prepare().await?;
-    let spec = json!({
-        "namespaces": { "names": ["bench-*"] },
-        "rules": [{ "effect": "Allow", "sources": ["*"] }],
-        "rateLimit": { "writes": 100_000, "per": "1s", "burst": 100_000 },
-    });
-    site.policy("bench", spec).await?;
-    let mut namespaces = Vec::new();
-    for _ in 0..NAMESPACES {
-        namespaces.push(site.tenant("bench").await?.namespace);
-    }
-    site = site.configured(|config| OperatorConfig { log_level: "info".to_owned(), ..config });
-    // The first run meets a control plane that has done nothing yet: it is slower than all others, and counts for none.
-    narrated("to warm up", run(&site, &namespaces, count, &mut Row::of(None))).await?;
-    let mut table = Table { count, rows: SETTINGS.map(Row::of).into() };
+    let (mut one, mut other) = tokio::try_join!(Half::prepare(), Half::prepare())?;
+    // The first run meets a control plane that has done nothing yet: it counts for none.
+    narrated("to warm up", both(&one, &other, count)).await?;
+    let mut rows = SETTINGS.map(|mood| Row { mood, pairs: Vec::new() });
     for round in 0..rounds {
-        for place in 0..SETTINGS.len() {
-            let row = &mut table.rows[(place + round) % SETTINGS.len()];
-            collector.set(row.setting.unwrap_or(Mood::Refuses));
-            site = site.configured(|mut config| {
-                config.environment.retain(|(name, _)| name != "OTEL_EXPORTER_OTLP_ENDPOINT");
-                let endpoint = row.setting.map(|_| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), collector.endpoint()));
-                config.environment.extend(endpoint);
-                config
-            });
-            let what = format!("round {} of {rounds}, {}", round + 1, name(row.setting));
-            narrated(&what, run(&site, &namespaces, count, row)).await?;
+        for row in &mut rows {
+            collector.set(row.mood);
+            (one, other) = (one.traced(None), other.traced(Some(collector.endpoint())));
+            let what = format!("round {} of {rounds}, {}", round + 1, name(row.mood));
+            row.pairs.push(narrated(&what, both(&one, &other, count)).await?);
+            std::mem::swap(&mut one, &mut other);
         }
+        // Else each setting would always have the same half.
+        std::mem::swap(&mut one, &mut other);
     }
-    Ok(table)
+    Ok(Table { count, rows: rows.into() })
 }
 
-/// From the first request to the last that is Ready.
-async fn run(site: &Site, namespaces: &[String], count: usize, row: &mut Row) -> Result<()> {
-    site.start_operator().await?;
-    let mut tenants = Vec::new();
-    for name in namespaces {
-        tenants.push(site.existing_tenant(name).await?);
-    }
-    // Once one was written into each, the delegations are known.
-    for tenant in &tenants {
-        tenant.request("first", json!({ "secrets": [{ "from": "Always", "to": "k" }] })).await?;
-        tenant.until_ready("first").await?;
-    }
-    let each = count / NAMESPACES;
-    let all = (0..each).flat_map(|i| namespaces.iter().map(move |namespace| (namespace.clone(), format!("r{i}"))));
-    let spec = spec(&["a", "b", "c"].map(|key| ("Always", key)));
-    let client = site.cluster.client().await?;
-    let (place, before) = (Place::now(client.clone()).await?, site.operator_cpu().await?);
-    let begun = Instant::now();
-    tokio::try_join!(ask(&client, all, &spec), place.ready(each * NAMESPACES, |name| name != "first"))?;
-    row.took.push(begun.elapsed().as_secs_f64());
-    row.worked.push(site.operator_cpu().await? - before);
-    row.memory = row.memory.max(site.operator_memory()?);
-    row.dropped += site.scrape().await?.sum("secrets_distributor_spans_dropped_total", &[]).unwrap_or_default();
-    site.terminate_operator(Duration::from_secs(10)).await?;
-    for tenant in &tenants {
-        empty(tenant).await?;
-    }
-    tokio::time::sleep(REST).await;
-    Ok(())
+async fn both(one: &Half, other: &Half, count: usize) -> Result<[Run; 2]> {
+    let gate = Barrier::new(2);
+    let (one, other) = tokio::try_join!(one.run(count, &gate), other.run(count, &gate))?;
+    Ok([one, other])
 }
 
-fn name(setting: Option<Mood>) -> &'static str {
-    match setting {
-        None => "tracing off",
-        Some(Mood::Works) => "collector works",
-        Some(Mood::Refuses) => "collector refuses",
-        Some(Mood::Hangs) => "collector hangs",
-        Some(Mood::Fails) => "collector answers 500",
-        Some(Mood::TalksNonsense) => "collector talks nonsense",
+impl Half {
+    async fn prepare() -> Result<Self> {
+        let site = Site::prepare().await?;
+        let spec = json!({
+            "namespaces": { "names": ["bench-*"] },
+            "rules": [{ "effect": "Allow", "sources": ["*"] }],
+            "rateLimit": { "writes": 100_000, "per": "1s", "burst": 100_000 },
+        });
+        site.policy("bench", spec).await?;
+        let mut namespaces = Vec::new();
+        for _ in 0..NAMESPACES {
+            namespaces.push(site.tenant("bench").await?.namespace);
+        }
+        let site = site.configured(|config| OperatorConfig { log_level: "info".to_owned(), ..config });
+        // Two that start at once are slow to take up the kinds, and end the watches of before.
+        tokio::time::sleep(REST).await;
+        Ok(Self { site, namespaces })
+    }
+
+    /// With traces for whom listens there, or without any.
+    fn traced(mut self, endpoint: Option<String>) -> Self {
+        let environment = endpoint.map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint));
+        self.site =
+            self.site.configured(|config| OperatorConfig { environment: environment.into_iter().collect(), ..config });
+        self
+    }
+
+    /// From the first request until so many are Ready. There are more, so that who is faster goes on to take its share of
+    /// the machine.
+    async fn run(&self, count: usize, gate: &Barrier) -> Result<Run> {
+        self.site.start_operator().await?;
+        let mut tenants = Vec::new();
+        for name in &self.namespaces {
+            tenants.push(self.site.existing_tenant(name).await?);
+        }
+        // Once one was written into each, the delegations are known.
+        for tenant in &tenants {
+            tenant.request("first", json!({ "secrets": [{ "from": "Always", "to": "k" }] })).await?;
+            tenant.until_ready("first").await?;
+        }
+        let all = count + count * 3 / 10;
+        let named = (0..all).map(|i| (self.namespaces[i % NAMESPACES].clone(), format!("r{i}")));
+        let spec = spec(&["a", "b", "c"].map(|key| ("Always", key)));
+        let client = self.site.cluster.client().await?;
+        let (place, before) = (Place::now(client.clone()).await?, self.site.operator_cpu().await?);
+        gate.wait().await;
+        let begun = Instant::now();
+        let (_, ready) = tokio::try_join!(ask(&client, named, &spec), place.ready(all, |name| name != "first"))?;
+        gate.wait().await;
+        let run = Run {
+            took: ready.share(count as f64 / all as f64, begun),
+            worked: self.site.operator_cpu().await? - before,
+            memory: self.site.operator_memory()? as f64 / 1024.0,
+            dropped: self.site.scrape().await?.sum("secrets_distributor_spans_dropped_total", &[]).unwrap_or_default(),
+        };
+        self.site.terminate_operator(Duration::from_secs(10)).await?;
+        for tenant in &tenants {
+            empty(tenant).await?;
+        }
+        tokio::time::sleep(REST).await;
+        Ok(run)
+    }
+}
+
+fn name(mood: Mood) -> &'static str {
+    match mood {
+        Mood::Works => "collector works",
+        Mood::Refuses => "collector refuses",
+        Mood::Hangs => "collector hangs",
+        Mood::Fails => "collector answers 500",
+        Mood::TalksNonsense => "collector talks nonsense",
     }
 }
 
 impl Row {
-    fn of(setting: Option<Mood>) -> Self {
-        Self { setting, took: Vec::new(), worked: Vec::new(), dropped: 0.0, memory: 0 }
-    }
-
-    fn cells(&self, off: &Row) -> [String; 8] {
-        let spread = self.took.iter().fold((f64::MAX, 0.0f64), |(low, high), s| (low.min(*s), high.max(*s)));
+    fn cells(&self) -> [String; 8] {
+        let of = |half: usize, figure: fn(&Run) -> f64| -> Vec<f64> {
+            self.pairs.iter().map(|pair| figure(&pair[half])).collect()
+        };
+        let ratio = |figure: fn(&Run) -> f64| Ratio::of(&of(1, figure), &of(0, figure)).to_string();
+        let [off, on] = [0, 1].map(|half| format!("{:.2} s", median(&of(half, |run| run.took))));
+        let memory = [0, 1].map(|half| format!("{:.0}", median(&of(half, |run| run.memory))));
         [
-            name(self.setting).to_owned(),
-            format!("{:.2} s", median(&self.took)),
-            format!("{:.2}-{:.2}", spread.0, spread.1),
-            Ratio::of(&self.took, &off.took).to_string(),
-            format!("{:.2} s", median(&self.worked)),
-            Ratio::of(&self.worked, &off.worked).to_string(),
-            self.dropped.to_string(),
-            format!("{} MiB", self.memory / 1024),
+            name(self.mood).to_owned(),
+            off,
+            on,
+            ratio(|run| run.took),
+            format!("{:.2} s", median(&of(1, |run| run.worked))),
+            ratio(|run| run.worked),
+            of(1, |run| run.dropped).iter().sum::<f64>().to_string(),
+            format!("{} MiB", memory.join(", ")),
         ]
     }
 }
 
-/// The ratios within each round, their median, and between which of them the true one lies, nineteen times of twenty: runs
-/// differ by more than what is measured, some of them by far, and in no known way.
+/// The ratios of pairs: their median, and between which of them the true one lies, nineteen times of twenty. Nothing is
+/// presumed of how runs differ.
 struct Ratio {
     median: f64,
     between: (f64, f64),
@@ -172,12 +213,17 @@ impl fmt::Display for Ratio {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (off, count) = (&self.rows[0], self.count);
-        writeln!(f, "{count} distributions of 3 keys over {NAMESPACES} namespaces, {} runs each;", off.took.len())?;
-        writeln!(f, "ratios are medians of those within a round, with the range that holds the true one (95 %)")?;
-        let head = ["", "MEDIAN", "RANGE", "TO OFF", "CPU", "TO OFF", "LOST SPANS", "MEMORY"].map(str::to_owned);
-        for [name, rest @ ..] in [head].into_iter().chain(self.rows.iter().map(|row| row.cells(off))) {
-            writeln!(f, "{name:<24}{}", rest.map(|cell| format!("{cell:>18}")).concat())?;
+        let pairs = self.rows.first().map_or(0, |row| row.pairs.len());
+        writeln!(
+            f,
+            "{} distributions of 3 keys over {NAMESPACES} namespaces, {pairs} pairs each, without and with traces at once;",
+            self.count
+        )?;
+        writeln!(f, "ratios are medians of those of the pairs, with the range that holds the true one (95 %)")?;
+        let head = ["", "OFF", "ON", "ON TO OFF", "CPU", "ON TO OFF", "LOST SPANS", "MEMORY"].map(str::to_owned);
+        for [name, rest @ ..] in [head].into_iter().chain(self.rows.iter().map(Row::cells)) {
+            let [off, on, ratio, cpu, of_cpu, lost, memory] = rest;
+            writeln!(f, "{name:<24}{off:>9}{on:>9}{ratio:>20}{cpu:>9}{of_cpu:>20}{lost:>12}{memory:>14}")?;
         }
         Ok(())
     }
