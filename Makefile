@@ -82,14 +82,22 @@ suite-%:
 rights: toolchain ## Compare what the operator may do with what it did in the tests that ran since `make clean`.
 	@cargo run --quiet --locked --package e2e --bin used-rights
 
+# Each measurement adds its figures to one result, which is compared with the one that is committed.
+bench := cargo run --quiet --locked --release --package e2e --bin bench --
+last_result := docs/benchmarks/last.json
+result := target/bench.json
+
 .PHONY: bench
-bench: prerequisites ## Measure decisions, many distributions, tracing, answers and deletion, as ratios within one run.
+bench: prerequisites ## Measure, as ratios within one run, and compare with the last result; BLESS=1 makes this one the last.
 	@cargo build --locked --release --workspace --bins
-	@cargo run --quiet --locked --release --package e2e --bin bench -- decisions
-	@cargo run --quiet --locked --release --package e2e --bin bench -- mass
-	@cargo run --quiet --locked --release --package e2e --bin bench -- tracing
-	@cargo run --quiet --locked --release --package e2e --bin bench -- questions
-	@cargo run --quiet --locked --release --package e2e --bin bench -- deletion
+	@rm -f $(result)
+	@$(bench) decisions --json $(result)
+	@$(bench) mass --json $(result)
+	@$(bench) tracing --json $(result)
+	@$(bench) questions --json $(result)
+	@$(bench) deletion --json $(result)
+	@$(bench) compare $(last_result) $(result)
+	$(if $(BLESS),@$(bench) publish $(result))
 
 .PHONY: fmt
 fmt: toolchain ## Format the sources.

@@ -100,10 +100,10 @@ fn is_target(name: &str) -> bool {
 
 #[test]
 fn its_commands_name_what_exists() {
-    let readme = read("README.md");
-    let commands = commands(&readme);
-    assert!(commands.iter().any(|command| command == "make demo"), "{commands:?}");
-    let inline = spans(&readme).into_iter().filter(|span| span.contains("cargo ") || span.starts_with("make "));
+    let text = format!("{}\n{}", read("README.md"), read("docs/benchmarks.md"));
+    let commands = commands(&text);
+    assert!(["make demo", "make bench"].iter().all(|make| commands.iter().any(|it| it == make)), "{commands:?}");
+    let inline = spans(&text).into_iter().filter(|span| span.contains("cargo ") || span.starts_with("make "));
     for command in commands.into_iter().chain(inline) {
         assert_eq!(problems(&command), Vec::<String>::new(), "in: {command}");
     }

@@ -12,7 +12,8 @@ use serde_json::json;
 use super::arrivals::Place;
 use super::figures::Figures;
 use super::ideal::Ideal;
-use super::{AT_A_TIME, REST, ask, empty, median};
+use super::runs::Runs;
+use super::{AT_A_TIME, REST, ask, empty};
 use crate::collector::{Collector, Mood};
 use crate::progress::narrated;
 use crate::site::{SOON, Site};
@@ -44,7 +45,7 @@ struct Run {
     ready: f64,
     /// Requests for each.
     requests: f64,
-    /// Processor time, in seconds.
+    /// Processor time for 1,000, in seconds.
     cpu: f64,
     /// The most memory, in MiB.
     memory: f64,
@@ -68,8 +69,8 @@ pub(super) async fn measure(count: usize, rounds: usize, steady: Duration) -> Re
             bench.empty().await?;
         }
     }
-    bench.tell(&runs, median(&floors));
-    narrated("rotation", bench.rotate(median(&rotations))).await?;
+    bench.tell(&runs, &floors);
+    narrated("rotation", bench.rotate(rotations.into())).await?;
     narrated("steady state", bench.rest(steady)).await?;
     narrated("restart", bench.restart()).await?;
     Ok(bench.figures)
@@ -139,29 +140,24 @@ impl Bench {
             last: secrets.share(1.0, begun),
             ready: ready.share(1.0, begun),
             requests: calls.len() as f64 / self.count as f64,
-            cpu: self.site.operator_cpu().await?,
+            cpu: self.site.operator_cpu().await? * 1000.0 / self.count as f64,
             memory: self.site.operator_peak_memory()? as f64 / 1024.0,
         })
     }
 
-    fn tell(&mut self, runs: &[Run], floor: f64) {
-        let of = |figure: fn(&Run) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
-        let (count, thousands) = (self.count, self.count as f64 / 1000.0);
-        self.figures.add(format!("{count} new: requests for each"), of(|run| run.requests), "", Some(2.05));
-        self.figures.add(
-            format!("{count} new: processor time for 1,000"),
-            of(|run| run.cpu) / thousands,
-            "s",
-            Some(1.0),
-        );
+    fn tell(&mut self, runs: &[Run], floors: &[f64]) {
+        let of = |figure: fn(&Run) -> f64| runs.iter().map(figure).collect::<Vec<_>>();
+        let (count, figures) = (self.count, &mut self.figures);
+        figures.add(format!("{count} new: requests for each"), of(|run| run.requests), "", Some(2.05));
+        figures.add(format!("{count} new: processor time for 1,000"), of(|run| run.cpu), "s", Some(1.0));
         let most = [(1000, 30.0), (5000, 60.0), (10_000, 90.0)].into_iter().find(|(size, _)| count <= *size);
-        let memory = of(|run| run.memory);
-        self.figures.add(format!("{count} new: most memory"), memory, "MiB", most.map(|(_, most)| most));
-        self.figures.ratio(format!("{count} new, until the last Secret"), of(|run| run.last), floor, 1.25);
-        self.figures.ratio(format!("{count} new, until all are Ready"), of(|run| run.ready), floor, 1.5);
+        let most = most.map(|(_, most)| most);
+        figures.add(format!("{count} new: most memory"), of(|run| run.memory), "MiB", most);
+        figures.ratio(format!("{count} new, until the last Secret"), of(|run| run.last), floors.to_vec(), 1.25);
+        figures.ratio(format!("{count} new, until all are Ready"), of(|run| run.ready), floors.to_vec(), 1.5);
     }
 
-    async fn rotate(&mut self, floor: f64) -> Result<()> {
+    async fn rotate(&mut self, floor: Runs) -> Result<()> {
         tokio::time::sleep(REST).await;
         let place = Place::now(self.site.cluster.client().await?).await?;
         let (swapped, secrets) = tokio::try_join!(
@@ -180,7 +176,12 @@ impl Bench {
             Some(0.25),
         );
         self.figures.add(format!("rotation of {}: half of them", self.count), secrets.share(0.5, swapped), "s", None);
-        self.figures.ratio(format!("rotation of {}: 99 %", self.count), secrets.share(0.99, swapped), floor, 1.5);
+        self.figures.ratio(
+            format!("rotation of {}: 99 %", self.count),
+            secrets.share(0.99, swapped),
+            floor.clone(),
+            1.5,
+        );
         self.figures.ratio(format!("rotation of {}: last Secret", self.count), secrets.share(1.0, swapped), floor, 1.5);
         Ok(())
     }
@@ -200,8 +201,9 @@ impl Bench {
         tokio::time::sleep(steady).await;
         let minutes = steady.as_secs_f64() / 60.0;
         let (calls, cpu) = (self.calls(mark).await?, self.site.operator_cpu().await? - before);
-        self.figures.add("nothing to do: requests in a minute", calls.len() as f64 / minutes, "", Some(0.0));
-        self.figures.add("nothing to do: processor time in a minute", cpu / minutes, "s", Some(0.1));
+        let what = format!("nothing to do with {}", self.count);
+        self.figures.add(format!("{what}: requests in a minute"), calls.len() as f64 / minutes, "", Some(0.0));
+        self.figures.add(format!("{what}: processor time in a minute"), cpu / minutes, "s", Some(0.1));
         Ok(())
     }
 

@@ -1,65 +1,86 @@
 //! Figures, each a ratio to something measured in the same run.
 
 mod arrivals;
+mod compare;
 mod decisions;
 mod deletion;
 mod figures;
 mod ideal;
+mod machine;
 mod mass;
+mod page;
+mod plot;
 mod questions;
+mod results;
+mod runs;
 mod tracing;
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use secrets_distributor::api::SecretsDistribution;
 use serde_json::{Value, json};
 
+use self::compare::Comparison;
 use self::figures::Figures;
+use self::results::{Measurement, Results};
 use crate::site::Tenant;
 
-/// Measures what tracing costs, and prints a table.
-pub async fn tracing(count: usize, rounds: usize) -> Result<()> {
-    let table = tracing::measure(count, rounds).await?;
-    anstream::println!("{table}");
-    Ok(())
+/// Measures what tracing costs, and tells.
+pub async fn tracing(count: usize, rounds: usize, json: Option<&Path>) -> Result<()> {
+    tell("tracing", "what tracing costs, against the same without it", tracing::measure(count, rounds).await?, json)
+        .await
 }
 
-/// Measures how long people wait for answers, and prints a table.
-pub async fn questions(namespaces: usize, rounds: usize) -> Result<()> {
-    let table = questions::measure(namespaces, rounds).await?;
-    anstream::println!("{table}");
-    Ok(())
+/// Measures how long people wait for answers, and tells.
+pub async fn questions(namespaces: usize, rounds: usize, json: Option<&Path>) -> Result<()> {
+    let figures = questions::measure(namespaces, rounds).await?;
+    tell("questions", "answers about a large platform, against only reading what they are about", figures, json).await
 }
 
-/// Measures how many decisions one core makes, and prints a table.
-pub fn decisions() -> Result<()> {
-    anstream::println!("{}", decisions::measure()?);
-    Ok(())
+/// Measures how many decisions one core makes, and tells.
+pub async fn decisions(json: Option<&Path>) -> Result<()> {
+    tell("decisions", "decisions on one core, half of them denials with their reasons", decisions::measure()?, json)
+        .await
 }
 
-/// Measures many distributions at once, prints a table, and writes it as JSON into the file, if there is one.
+/// Measures many distributions at once, and tells.
 pub async fn mass(count: usize, rounds: usize, steady: Duration, json: Option<&Path>) -> Result<()> {
-    tell(&mass::measure(count, rounds, steady).await?, json)
+    let figures = mass::measure(count, rounds, steady).await?;
+    tell("mass", "many distributions at once, against an ideal client", figures, json).await
 }
 
-/// Measures how long the deletion of a namespace takes, prints a table, and writes it as JSON into the file, if there is
-/// one.
+/// Measures how long the deletion of a namespace takes, and tells.
 pub async fn deletion(count: usize, rounds: usize, json: Option<&Path>) -> Result<()> {
-    tell(&deletion::measure(count, rounds).await?, json)
+    let figures = deletion::measure(count, rounds).await?;
+    tell("deletion", "deletion of a namespace, against one where no operator ever was", figures, json).await
 }
 
-fn tell(figures: &Figures, json: Option<&Path>) -> Result<()> {
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(figures)? + "\n";
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+/// Prints a table, and adds the figures to the file, if there is one.
+async fn tell(name: &str, about: &str, figures: Figures, json: Option<&Path>) -> Result<()> {
+    let measurement = Measurement { name: name.to_owned(), about: about.to_owned(), figures };
+    anstream::println!("{measurement}");
+    match json {
+        Some(path) => Results::add(path, measurement).await,
+        None => Ok(()),
     }
-    anstream::println!("{figures}");
-    Ok(())
+}
+
+/// Prints what changed between two results by more than noise; answers whether nothing is worse.
+pub fn compare(before: &Path, now: &Path) -> Result<bool> {
+    let (before, now) = (Results::read(before)?, Results::read(now)?);
+    let comparison = Comparison::of(&before, &now);
+    anstream::println!("{comparison}");
+    Ok(!comparison.is_worse())
+}
+
+/// Makes a result the one that is committed and that the documents show.
+pub fn publish(result: &Path) -> Result<()> {
+    page::publish(&Results::read(result)?)
 }
 
 /// Objects made at a time.
@@ -94,10 +115,4 @@ async fn empty(tenant: &Tenant<'_>) -> Result<()> {
     tenant.requests().delete_collection(&Default::default(), &ListParams::default()).await?;
     tenant.secrets().delete_collection(&Default::default(), &ListParams::default()).await?;
     Ok(())
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut figures = figures.to_vec();
-    figures.sort_unstable_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,6 +1,5 @@
 //! How long people wait for an answer about a large platform, against only reading what it is about.
 
-use std::fmt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -13,7 +12,8 @@ use secrets_distributor::api::{DistributionPolicy, SecretsDistribution};
 use serde_json::json;
 use tokio::process::Command;
 
-use super::{AT_A_TIME, ask, median, spec};
+use super::figures::Figures;
+use super::{AT_A_TIME, ask, spec};
 use crate::binaries::sibling;
 use crate::progress::narrated;
 use crate::site::Site;
@@ -38,17 +38,8 @@ fn policy(number: usize, sources: &[&str]) -> serde_json::Value {
     })
 }
 
-/// What was measured.
-pub(super) struct Table {
-    requests: usize,
-    namespaces: usize,
-    /// Only reading policies, namespaces and requests, in seconds.
-    read: Vec<f64>,
-    questions: Vec<(&'static str, Vec<f64>)>,
-}
-
 /// Has the operator write all Secrets, and asks each question several times.
-pub(super) async fn measure(namespaces: usize, rounds: usize) -> Result<Table> {
+pub(super) async fn measure(namespaces: usize, rounds: usize) -> Result<Figures> {
     let site = Site::prepare().await?.configured(|config| config.argument("--rate-limit").argument("100000/1s"));
     site.sources.set(&[("password", b"p"), ("certificate", b"c")])?;
     narrated("namespaces, delegations and policies", populate(&site, namespaces)).await?;
@@ -66,19 +57,23 @@ pub(super) async fn measure(namespaces: usize, rounds: usize) -> Result<Table> {
     std::fs::write(&proposal, narrower.map(|policy| format!("---\n{policy}\n")).collect::<String>())?;
     let proposal = proposal.to_str().context("a path that is no text")?;
     let questions: [(&str, &[&str]); 3] = [
-        ("explain one request", &["explain", "request-1", "-n", "team-1-1"]),
+        ("explain one", &["explain", "request-1", "-n", "team-1-1"]),
         ("who-gets a source", &["who-gets", "certificate"]),
         ("plan ten narrower policies", &["plan", "-f", proposal]),
     ];
-    let mut table = Table { requests, namespaces, read: Vec::new(), questions: Vec::new() };
-    table.questions.extend(questions.map(|(what, _)| (what, Vec::new())));
+    let (mut reads, mut answers) = (Vec::new(), questions.map(|_| Vec::new()));
     for _ in 0..rounds {
-        table.read.push(read(&site).await?);
-        for (i, (_, arguments)) in questions.iter().enumerate() {
-            table.questions[i].1.push(answer(site.cluster.kubeconfig(), arguments).await?);
+        reads.push(read(&site).await?);
+        for ((_, arguments), took) in questions.iter().zip(&mut answers) {
+            took.push(answer(site.cluster.kubeconfig(), arguments).await?);
         }
     }
-    Ok(table)
+    let mut figures = Figures::default();
+    figures.add(format!("{requests} requests: only reading them"), reads.clone(), "s", None);
+    for ((what, _), took) in questions.into_iter().zip(answers) {
+        figures.beside(format!("{requests} requests: {what}"), took, reads.clone());
+    }
+    Ok(figures)
 }
 
 async fn populate(site: &Site, namespaces: usize) -> Result<()> {
@@ -127,22 +122,4 @@ async fn answer(kubeconfig: &Path, arguments: &[&str]) -> Result<f64> {
     let failed = !matches!((arguments[0], output.status.code()), (_, Some(0)) | ("plan", Some(2)));
     ensure!(!failed && !output.stdout.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(took)
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (requests, namespaces, read) = (self.requests, self.namespaces, median(&self.read));
-        writeln!(
-            f,
-            "{requests} distributions, {namespaces} policies, {namespaces} namespaces; {} runs",
-            self.read.len()
-        )?;
-        writeln!(f, "{:<32}{:>10}{:>12}", "", "MEDIAN", "TO READING")?;
-        let rows = [("only reading them", &self.read)];
-        for (what, took) in rows.into_iter().chain(self.questions.iter().map(|(what, took)| (*what, took))) {
-            let took = median(took);
-            writeln!(f, "{what:<32}{:>10}{:>12.2}", format!("{took:.2} s"), took / read)?;
-        }
-        Ok(())
-    }
 }

@@ -3,7 +3,6 @@
 //! Each of the two has a control plane of its own, on the same machine: whatever slows that down for a moment slows down
 //! both. One after the other they differ by a tenth and more from run to run, which is more than what tracing costs.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -11,7 +10,8 @@ use serde_json::json;
 use tokio::sync::Barrier;
 
 use super::arrivals::Place;
-use super::{REST, ask, empty, median, spec};
+use super::figures::Figures;
+use super::{REST, ask, empty, spec};
 use crate::OperatorConfig;
 use crate::collector::{Collector, Mood};
 use crate::progress::narrated;
@@ -29,11 +29,8 @@ struct Row {
     pairs: Vec<[Run; 2]>,
 }
 
-/// All of them.
-pub(super) struct Table {
-    count: usize,
-    rows: Vec<Row>,
-}
+/// The most that tracing may cost, as ratios to none: in time, and in processor time.
+const AT_MOST: (f64, f64) = (1.1, 1.25);
 
 /// What a run needed.
 struct Run {
@@ -54,7 +51,7 @@ struct Half {
 }
 
 /// Measures so many pairs of each setting. The two halves take turns, so that neither profits from its control plane.
-pub(super) async fn measure(count: usize, rounds: usize) -> Result<Table> {
+pub(super) async fn measure(count: usize, rounds: usize) -> Result<Figures> {
     let collector = Collector::start().await?;
     let (mut one, mut other) = tokio::try_join!(Half::prepare(), Half::prepare())?;
     // The first run meets a control plane that has done nothing yet: it counts for none.
@@ -71,7 +68,7 @@ pub(super) async fn measure(count: usize, rounds: usize) -> Result<Table> {
         // Else each setting would always have the same half.
         std::mem::swap(&mut one, &mut other);
     }
-    Ok(Table { count, rows: rows.into() })
+    Ok(figures(count, &rows))
 }
 
 async fn both(one: &Half, other: &Half, count: usize) -> Result<[Run; 2]> {
@@ -155,87 +152,24 @@ fn name(mood: Mood) -> &'static str {
 }
 
 impl Row {
-    fn cells(&self) -> [String; 8] {
-        let of = |half: usize, figure: fn(&Run) -> f64| -> Vec<f64> {
-            self.pairs.iter().map(|pair| figure(&pair[half])).collect()
-        };
-        let ratio = |figure: fn(&Run) -> f64| Ratio::of(&of(1, figure), &of(0, figure)).to_string();
-        let [off, on] = [0, 1].map(|half| format!("{:.2} s", median(&of(half, |run| run.took))));
-        let memory = [0, 1].map(|half| format!("{:.0}", median(&of(half, |run| run.memory))));
-        [
-            name(self.mood).to_owned(),
-            off,
-            on,
-            ratio(|run| run.took),
-            format!("{:.2} s", median(&of(1, |run| run.worked))),
-            ratio(|run| run.worked),
-            of(1, |run| run.dropped).iter().sum::<f64>().to_string(),
-            format!("{} MiB", memory.join(", ")),
-        ]
+    /// A figure of the runs without traces (0), or with them (1).
+    fn of(&self, half: usize, figure: fn(&Run) -> f64) -> Vec<f64> {
+        self.pairs.iter().map(|pair| figure(&pair[half])).collect()
     }
 }
 
-/// The ratios of pairs: their median, and between which of them the true one lies, nineteen times of twenty. Nothing is
-/// presumed of how runs differ.
-struct Ratio {
-    median: f64,
-    between: (f64, f64),
-}
-
-impl Ratio {
-    fn of(these: &[f64], off: &[f64]) -> Self {
-        let mut ratios: Vec<_> = these.iter().zip(off).map(|(this, off)| this / off).collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        let (median, out) = (median(&ratios), outside(ratios.len()));
-        let at = |place: usize| ratios.get(place).copied().unwrap_or(f64::NAN);
-        Self { median, between: (at(out), at(ratios.len().saturating_sub(1 + out))) }
+fn figures(count: usize, rows: &[Row; SETTINGS.len()]) -> Figures {
+    let mut figures = Figures::default();
+    let off: Vec<_> = rows.iter().flat_map(|row| row.of(0, |run| run.memory)).collect();
+    figures.add(format!("{count} new, tracing off: memory"), off, "MiB", None);
+    for row in rows {
+        let what = |figure| format!("{count} new, {}: {figure}", name(row.mood));
+        let [off, on] = [0, 1].map(|half| row.of(half, |run| run.took));
+        figures.ratio(what("time"), on, off, AT_MOST.0);
+        let [off, on] = [0, 1].map(|half| row.of(half, |run| run.worked));
+        figures.ratio(what("processor time"), on, off, AT_MOST.1);
+        figures.add(what("memory"), row.of(1, |run| run.memory), "MiB", None);
+        figures.add(what("lost spans"), row.of(1, |run| run.dropped), "spans", None);
     }
-}
-
-/// How many of so many ratios, sorted, can be left out at each end, so that in 2.5 % of all cases at most the true median
-/// is beyond what is left there.
-fn outside(count: usize) -> usize {
-    // Of so many, exactly this many lie on one side of it.
-    let exactly = |few: usize| (0..few).fold(0.5f64.powi(count as i32), |p, k| p * (count - k) as f64 / (k + 1) as f64);
-    let mut chance = 0.0;
-    let too_many = (0..count / 2).find(|few| {
-        chance += exactly(*few);
-        chance > 0.025
-    });
-    too_many.unwrap_or_default().saturating_sub(1)
-}
-
-impl fmt::Display for Ratio {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3} ({:.2}-{:.2})", self.median, self.between.0, self.between.1)
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs = self.rows.first().map_or(0, |row| row.pairs.len());
-        writeln!(
-            f,
-            "{} distributions of 3 keys over {NAMESPACES} namespaces, {pairs} pairs each, without and with traces at once;",
-            self.count
-        )?;
-        writeln!(f, "ratios are medians of those of the pairs, with the range that holds the true one (95 %)")?;
-        let head = ["", "OFF", "ON", "ON TO OFF", "CPU", "ON TO OFF", "LOST SPANS", "MEMORY"].map(str::to_owned);
-        for [name, rest @ ..] in [head].into_iter().chain(self.rows.iter().map(Row::cells)) {
-            let [off, on, ratio, cpu, of_cpu, lost, memory] = rest;
-            writeln!(f, "{name:<24}{off:>9}{on:>9}{ratio:>20}{cpu:>9}{of_cpu:>20}{lost:>12}{memory:>14}")?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::outside;
-
-    #[test]
-    fn the_interval_of_a_median_is_the_one_of_the_tables() {
-        // Of 10 the 2nd to the 9th, of 20 the 6th to the 15th, of 25 the 8th to the 18th.
-        assert_eq!([5, 10, 20, 25].map(outside), [0, 1, 5, 7]);
-    }
+    figures
 }

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
+use e2e::bench;
 use tokio::runtime::Runtime;
 
 /// Measures the operator on a control plane of its own.
 ///
 /// Build it for release: `make bench`.
 #[derive(Parser)]
-#[command(
-    after_help = "Exit codes:\n  0  measured\n  1  something failed; standard error says what\n  2  bad arguments"
-)]
+#[command(after_help = "Exit codes:\n  0  done\n  1  something failed; standard error says what\n  2  bad arguments")]
 struct Arguments {
     #[command(subcommand)]
     what: What,
@@ -21,7 +21,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// What tracing costs: without it, with a collector that works, and with bad ones.
+    /// What tracing costs: with a collector that works, and with bad ones, each beside the same without it, at the same time.
     Tracing {
         /// Distributions in each run.
         #[arg(long, default_value_t = 1000)]
@@ -29,9 +29,16 @@ enum What {
         /// Runs of each setting.
         #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..))]
         rounds: u8,
+        /// To which file the figures are added, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
     },
     /// How many decisions one core makes, by the number of policies.
-    Decisions,
+    Decisions {
+        /// To which file the figures are added, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Many distributions at once: new, rotated, at rest, found again after a restart; against an ideal client.
     Mass {
         /// Distributions of three keys, over 100 namespaces.
@@ -43,7 +50,7 @@ enum What {
         /// For how many seconds nothing is to do.
         #[arg(long, default_value_t = 60)]
         steady: u32,
-        /// Where to write the figures as JSON.
+        /// To which file the figures are added, as JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
@@ -55,7 +62,7 @@ enum What {
         /// How often it is deleted in each of these cases.
         #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
         rounds: u8,
-        /// Where to write the figures as JSON.
+        /// To which file the figures are added, as JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
@@ -67,26 +74,48 @@ enum What {
         /// How often each is asked.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
         rounds: u8,
+        /// To which file the figures are added, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
     },
+    /// What changed between two results by more than noise.
+    Compare {
+        before: PathBuf,
+        now: PathBuf,
+        /// Fail if anything is worse.
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Makes a result the one that is committed: docs/benchmarks/last.json, its plot, and the tables of
+    /// docs/benchmarks.md.
+    Publish { result: PathBuf },
+}
+
+impl What {
+    async fn run(self) -> Result<()> {
+        match self {
+            Self::Tracing { count, rounds, json } => bench::tracing(count, rounds.into(), json.as_deref()).await,
+            Self::Decisions { json } => bench::decisions(json.as_deref()).await,
+            Self::Mass { count, rounds, steady, json } => {
+                bench::mass(count, rounds.into(), Duration::from_secs(steady.into()), json.as_deref()).await
+            }
+            Self::Deletion { count, rounds, json } => bench::deletion(count, rounds.into(), json.as_deref()).await,
+            Self::Questions { namespaces, rounds, json } => {
+                bench::questions(namespaces, rounds.into(), json.as_deref()).await
+            }
+            Self::Compare { before, now, strict } => {
+                ensure!(bench::compare(&before, &now)? || !strict, "something is worse");
+                Ok(())
+            }
+            Self::Publish { result } => bench::publish(&result),
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let what = Arguments::parse().what;
     let measured = Runtime::new().map_err(Into::into).and_then(|runtime| {
-        let measured = runtime.block_on(async {
-            match what {
-                What::Tracing { count, rounds } => e2e::bench::tracing(count, rounds.into()).await,
-                What::Decisions => e2e::bench::decisions(),
-                What::Mass { count, rounds, steady, json } => {
-                    let steady = Duration::from_secs(steady.into());
-                    e2e::bench::mass(count, rounds.into(), steady, json.as_deref()).await
-                }
-                What::Deletion { count, rounds, json } => {
-                    e2e::bench::deletion(count, rounds.into(), json.as_deref()).await
-                }
-                What::Questions { namespaces, rounds } => e2e::bench::questions(namespaces, rounds.into()).await,
-            }
-        });
+        let measured = runtime.block_on(what.run());
         runtime.shutdown_background();
         measured
     });

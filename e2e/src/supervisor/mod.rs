@@ -19,6 +19,7 @@ use crate::progress::narrated;
 use crate::used;
 use crate::workdir::Workdir;
 use programs::Programs;
+pub(crate) use programs::api_server_version;
 use servers::Servers;
 
 /// How to start a control plane.

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use tokio::process::Command;
 
 use crate::go::{Cache, KUBERNETES_VERSION, Pins, Program};
 
@@ -54,4 +55,13 @@ pub(super) async fn kubectl(assets: Option<&Path>) -> Result<PathBuf> {
     let cache = Cache::open(&PINS, Some(KUBERNETES_VERSION))?;
     cache.build_missing(&[KUBECTL], None).await?;
     Ok(cache.find(KUBECTL, None))
+}
+
+/// The version of the API server that is started, as it tells it itself.
+pub(crate) async fn api_server_version() -> Result<String> {
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let program = Programs::locate(assets.as_deref()).await?.kube_apiserver;
+    let told = Command::new(program).arg("--version").output().await?.stdout;
+    let told = String::from_utf8_lossy(&told);
+    told.split_whitespace().last().map(str::to_owned).context("the API server does not tell its version")
 }
