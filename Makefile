@@ -82,20 +82,21 @@ suite-%:
 rights: toolchain ## Compare what the operator may do with what it did in the tests that ran since `make clean`.
 	@cargo run --quiet --locked --package e2e --bin used-rights
 
-# Each measurement adds its figures to one result, which is compared with the one that is committed.
+# Each measurement adds its figures to one result, which is compared with the one that is committed. The quick run measures
+# some of the same figures as the full one, once each.
 bench := cargo run --quiet --locked --release --package e2e --bin bench --
 last_result := docs/benchmarks/last.json
 result := target/bench.json
+quick := decisions 'mass --rounds 1 --steady 20' 'fanout --rounds 1 --steady 20' 'rotation --count 1000 --rounds 1' \
+	'policy --rounds 1'
+full := decisions 'mass --count 1000,5000,10000 --steady 600' fanout 'rotation --count 1,1000,5000' policy crowd \
+	tracing questions deletion
 
 .PHONY: bench
-bench: prerequisites ## Measure, as ratios within one run, and compare with the last result; BLESS=1 makes this one the last.
+bench: prerequisites ## Measure, and compare with the last result; FULL=1: all sizes, in an hour; BLESS=1: it is the last one then.
 	@cargo build --locked --release --workspace --bins
 	@rm -f $(result)
-	@$(bench) decisions --json $(result)
-	@$(bench) mass --json $(result)
-	@$(bench) tracing --json $(result)
-	@$(bench) questions --json $(result)
-	@$(bench) deletion --json $(result)
+	@for what in $(if $(FULL),$(full),$(quick)); do $(bench) $$what --json $(result); done
 	@$(bench) compare $(last_result) $(result)
 	$(if $(BLESS),@$(bench) publish $(result))
 

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
+use crate::cache;
 use crate::process::{Process, ending, guarded};
 use crate::progress::narrated;
 
@@ -53,10 +53,8 @@ impl Cache {
             flags.extend(["-tags", pins.tags]);
         }
         let flags: Vec<_> = flags.into_iter().map(str::to_owned).collect();
-        let hash = Sha256::new().chain_update(pins.go_mod).chain_update(pins.go_sum).chain_update(flags.join(" "));
-        let hash = hash.finalize();
-        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let folder = user_cache()?.join("secrets-distributor").join(format!("{}{version}-{hash}", pins.folder));
+        let digest = cache::digest(&[pins.go_mod, pins.go_sum, &flags.join(" ")]);
+        let folder = cache::folder()?.join(format!("{}{version}-{digest}", pins.folder));
         Ok(Self { pins, folder, flags })
     }
 
@@ -75,7 +73,7 @@ impl Cache {
         }
         fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
         let lock = File::create(self.folder.join("lock"))?;
-        narrated("waiting for another process that builds the programs", locked(&lock)).await?;
+        narrated("waiting for another process that builds the programs", cache::locked(&lock)).await?;
         let missing = missing();
         if missing.is_empty() {
             return Ok(());
@@ -184,22 +182,6 @@ impl Pins {
         let mut lines = self.go_mod.lines().map(|line| line.trim_start().trim_start_matches("require "));
         let line = lines.find_map(|line| line.strip_prefix(key)).and_then(|rest| rest.split(' ').next());
         line.with_context(|| format!("the go.mod of {} pins no `{key}`", self.what))
-    }
-}
-
-fn user_cache() -> Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    cache.context("neither XDG_CACHE_HOME nor HOME is set: no place for the programs that are built")
-}
-
-async fn locked(lock: &File) -> Result<()> {
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(200)).await,
-            Err(fs::TryLockError::Error(error)) => return Err(error.into()),
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 mod audit;
 pub mod bench;
 mod binaries;
+mod cache;
 mod collector;
 mod control_plane;
 pub mod demo;
@@ -18,6 +19,7 @@ mod eventually;
 mod go;
 pub mod helm;
 mod jaeger;
+mod kopf;
 mod kube_score;
 mod kubeconfig;
 mod kubectl;

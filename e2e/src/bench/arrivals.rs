@@ -1,16 +1,14 @@
 //! When objects come about, as a watch shows it.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use futures::{TryStreamExt, pin_mut};
+use anyhow::{Context, Result, bail};
+use futures::{Stream, TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ListParams, PartialObjectMeta, WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
 use secrets_distributor::api::{SecretsDistribution, names};
-use serde::de::DeserializeOwned;
 
 use crate::is_ready;
 
@@ -41,10 +39,22 @@ impl Place {
 
     /// Waits for so many Secrets of the operator to be written.
     pub(super) async fn secrets(&self, count: usize) -> Result<Arrivals> {
+        self.secrets_labelled(names::OWNER_UID, count).await
+    }
+
+    /// Waits for so many Secrets with a label to be written.
+    pub(super) async fn secrets_labelled(&self, label: &str, count: usize) -> Result<Arrivals> {
+        let api: Api<Secret> = Api::all(self.client.clone());
+        let events = api.watch_metadata(&WatchParams::default().labels(label), &self.version).await?;
+        collect(events, count, |event| written(event).is_some()).await
+    }
+
+    /// Waits for so many Secrets of the operator to be gone.
+    pub(super) async fn gone(&self, count: usize) -> Result<Arrivals> {
         let api: Api<Secret> = Api::all(self.client.clone());
         let ours = WatchParams::default().labels(names::OWNER_UID);
         let events = api.watch_metadata(&ours, &self.version).await?;
-        collect(events, count, |_: &PartialObjectMeta<Secret>| true).await
+        collect(events, count, |event| matches!(event, WatchEvent::Deleted(_))).await
     }
 
     /// Waits for so many requests to be Ready, of those whose names count.
@@ -52,25 +62,54 @@ impl Place {
         let api: Api<SecretsDistribution> = Api::all(self.client.clone());
         let events = api.watch(&WatchParams::default(), &self.version).await?;
         let is_ready = |request: &SecretsDistribution| request.status.as_ref().is_some_and(is_ready);
-        collect(events, count, |request| is_ready(request) && counts(&request.name_any())).await
+        let counts = |request: &SecretsDistribution| is_ready(request) && counts(&request.name_any());
+        collect(events, count, |event| written(event).is_some_and(counts)).await
     }
 }
 
-async fn collect<K: ResourceExt + DeserializeOwned + Debug + Clone>(
-    events: impl futures::Stream<Item = kube::Result<WatchEvent<K>>>,
+/// The object, if the event is that it was written.
+fn written<K>(event: &WatchEvent<K>) -> Option<&K> {
+    match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(object),
+        _ => None,
+    }
+}
+
+/// Waits until what is looked for has come about for so many objects.
+async fn collect<K: ResourceExt>(
+    events: impl Stream<Item = kube::Result<WatchEvent<K>>>,
     count: usize,
-    has_come: impl Fn(&K) -> bool,
+    has_come: impl Fn(&WatchEvent<K>) -> bool,
 ) -> Result<Arrivals> {
     pin_mut!(events);
     let mut seen = BTreeMap::new();
     while seen.len() < count {
         let event = events.try_next().await?.context("the watch has ended")?;
-        let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event else { continue };
-        if has_come(&object) {
-            seen.entry((object.namespace(), object.name_any())).or_insert_with(Instant::now);
+        let has_come = has_come(&event);
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) if has_come => {
+                seen.entry((object.namespace(), object.name_any())).or_insert_with(Instant::now);
+            }
+            WatchEvent::Error(status) => bail!("the watch has failed: {}", status.message),
+            _ => {}
         }
     }
     let mut times: Vec<_> = seen.into_values().collect();
     times.sort_unstable();
     Ok(Arrivals(times))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_share_is_counted_from_the_soonest() {
+        let begun = Instant::now();
+        let arrivals = Arrivals((1..=101).map(|second| begun + Duration::from_secs(second)).collect());
+        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| arrivals.share(share, begun)), [1.0, 51.0, 100.0, 101.0]);
+        assert!(Arrivals(Vec::new()).share(1.0, begun).is_nan());
+    }
 }

@@ -1,256 +1,204 @@
-//! Many distributions at once: all new, all rotated, nothing to do, and all found again after a restart. Each is
-//! measured against an ideal client that does the same writes on the same control plane.
+//! Many distributions at once: all new, nothing to do, and all found again after a restart. The new ones are measured
+//! against an ideal client that does the same writes on the same control plane, and beside a reference operator.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use futures::{StreamExt, TryStreamExt, stream};
-use secrets_distributor::api::SecretsDistribution;
-use serde_json::json;
+use anyhow::{Result, bail};
 
-use super::arrivals::Place;
+use super::REST;
 use super::figures::Figures;
-use super::ideal::Ideal;
+use super::ground::{Ground, Run, namespace, spec_of_all};
 use super::runs::Runs;
-use super::{AT_A_TIME, REST, ask, empty};
-use crate::collector::{Collector, Mood};
+use crate::kopf::Reference;
+use crate::measure::{peak_memory, processor_time};
 use crate::progress::narrated;
-use crate::site::{SOON, Site};
-use crate::{AuditEntries, Operator, OperatorConfig, eventually};
+use crate::site::SOON;
+use crate::{AuditEntry, Operator};
 
 /// Namespaces that share the distributions, each with a policy of its own.
 const NAMESPACES: usize = 100;
 
-/// Sources, and the keys that they become.
-const KEYS: [&str; 3] = ["a", "b", "c"];
+/// The goals for the most memory, in MiB, by the number of distributions.
+const MEMORY: [(usize, f64); 3] = [(1000, 30.0), (5000, 60.0), (10_000, 90.0)];
 
-/// 64 bytes for each, which tell which one and of which generation it is.
-fn contents(generation: usize) -> [(&'static str, String); 3] {
-    KEYS.map(|key| (key, format!("{:64}", format!("{key}-{generation}"))))
-}
+/// For the reference operator to write all.
+const REFERENCE_WITHIN: Duration = Duration::from_secs(280);
+
+/// For how long the reference operator may notice a rotation.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 
 struct Bench {
-    site: Site,
-    ideal: Ideal,
-    count: usize,
+    ground: Ground,
+    /// It needs Python, and may not be there.
+    reference: Option<Reference>,
     figures: Figures,
 }
 
-/// What the operator needed for all that is new.
-struct Run {
-    /// From its start to the last Secret, in seconds.
-    last: f64,
-    /// From its start until all are Ready, in seconds.
-    ready: f64,
-    /// Requests for each.
-    requests: f64,
-    /// Processor time for 1,000, in seconds.
-    cpu: f64,
-    /// The most memory, in MiB.
-    memory: f64,
+/// How long so many took, in seconds.
+struct Size {
+    count: usize,
+    /// Until all were Ready.
+    ready: Runs,
+    /// The ideal client.
+    floor: Runs,
 }
 
-/// Measures with that many distributions of three keys. `rounds`: how often the first of the measurements is made;
-/// `steady`: for how long nothing is to do.
-pub(super) async fn measure(count: usize, rounds: usize, steady: Duration) -> Result<Figures> {
-    let mut bench = Bench::prepare(count).await?;
-    let (mut floors, mut rotations, mut runs) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=rounds {
-        let what = format!("{count} distributions, round {round} of {rounds}");
-        let (floor, rotation) = narrated(&format!("{what}: ideal client"), bench.floor()).await?;
-        floors.push(floor);
-        rotations.push(rotation);
-        bench.empty().await?;
-        bench.ask().await?;
-        runs.push(narrated(&format!("{what}: operator"), bench.distribute()).await?);
-        if round < rounds {
-            bench.site.terminate_operator(SOON).await?;
-            bench.empty().await?;
+/// Measures with each of these numbers of distributions of three keys. `rounds`: how often they are distributed anew;
+/// `steady`: for how long nothing is to do, with the first of the numbers.
+pub(super) async fn measure(counts: &[usize], rounds: usize, steady: Duration) -> Result<Figures> {
+    let ground = Ground::prepare(NAMESPACES).await?;
+    let reference = Reference::install(&ground.site.cluster).await;
+    let reference = reference.map_err(|why| eprintln!("NOT RUN: the reference operator, which needs Python: {why:#}"));
+    ground.warm_up(counts.first().copied().unwrap_or_default()).await?;
+    let mut bench = Bench { ground, reference: reference.ok(), figures: Figures::default() };
+    let mut before: Option<Size> = None;
+    for (at, count) in counts.iter().copied().enumerate() {
+        let size = bench.all_new(count, rounds).await?;
+        if at == 0 {
+            narrated("steady state", bench.rest(count, steady)).await?;
         }
+        narrated("restart", bench.restart(count)).await?;
+        bench.ground.clear().await?;
+        narrated(&format!("{count} distributions: reference operator"), bench.reference(&size)).await?;
+        if let Some(before) = before {
+            bench.tell_growth(&before, &size);
+        }
+        before = Some(size);
     }
-    bench.tell(&runs, &floors);
-    narrated("rotation", bench.rotate(rotations.into())).await?;
-    narrated("steady state", bench.rest(steady)).await?;
-    narrated("restart", bench.restart()).await?;
     Ok(bench.figures)
 }
 
+/// The most that more of them may take as many times as long: a tenth more than there are more of them.
+fn most_growth(from: usize, to: usize) -> f64 {
+    to as f64 / from as f64 * 1.1
+}
+
 impl Bench {
-    async fn prepare(count: usize) -> Result<Self> {
-        let collector = Collector::start().await?;
-        collector.set(Mood::Works);
-        let site = Site::prepare().await?.configured(|config| OperatorConfig {
-            log_level: "info".to_owned(),
-            arguments: vec!["--rate-limit".to_owned(), "100000/1s".to_owned()],
-            environment: vec![("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), collector.endpoint())],
-            ..config
-        });
-        set_sources(&site, 0)?;
-        narrated("namespaces, delegations and policies", populate(&site)).await?;
-        site.start_operator().await?;
-        let tenant = site.existing(&namespace(0)).await?;
-        tenant.request("sample", spec()).await?;
-        tenant.until_ready("sample").await?;
-        let ideal = Ideal::learn(&tenant, "sample").await?;
-        site.terminate_operator(SOON).await?;
-        let bench = Self { site, ideal, count, figures: Figures::default() };
-        bench.empty().await?;
-        // The first writes meet a control plane that has done nothing yet.
-        narrated("to warm up", bench.floor()).await?;
-        bench.empty().await?;
-        Ok(bench)
-    }
-
-    /// The ideal client distributes, and rotates.
-    async fn floor(&self) -> Result<(f64, f64)> {
-        let requests = self.ask().await?;
-        tokio::time::sleep(REST).await;
-        let place = Place::now(self.site.cluster.client().await?).await?;
-        let watched = async { tokio::try_join!(place.secrets(self.count), place.ready(self.count, |_| true)) };
-        let (distributed, _) = tokio::try_join!(self.ideal.distribute(&requests), watched)?;
-        let rotated = json!(BTreeMap::from(contents(1)));
-        Ok((distributed, self.ideal.rotate(&requests, rotated).await?))
-    }
-
-    /// As many requests as there shall be.
-    async fn ask(&self) -> Result<Vec<SecretsDistribution>> {
-        let all = (0..self.count).map(|i| (namespace(i % NAMESPACES), format!("r{i}")));
-        ask(&self.site.cluster.client().await?, all, &spec()).await
-    }
-
-    /// No request and no Secret is left, and the control plane is at rest.
-    async fn empty(&self) -> Result<()> {
-        for number in 0..NAMESPACES {
-            empty(&self.site.existing(&namespace(number)).await?).await?;
+    /// In the end the operator runs.
+    async fn all_new(&mut self, count: usize, rounds: usize) -> Result<Size> {
+        let (mut floors, mut runs) = (Vec::new(), Vec::new());
+        for round in 1..=rounds {
+            let what = format!("{count} distributions, round {round} of {rounds}");
+            floors.push(narrated(&format!("{what}: ideal client"), self.floor(count)).await?);
+            self.ground.empty().await?;
+            self.ground.ask(count, NAMESPACES).await?;
+            runs.push(narrated(&format!("{what}: operator"), self.ground.distribute(count)).await?);
+            if round < rounds {
+                self.ground.clear().await?;
+            }
         }
-        tokio::time::sleep(REST).await;
-        Ok(())
+        Ok(self.tell(count, &runs, floors.into()))
     }
 
-    /// The operator is started where all requests are there.
-    async fn distribute(&self) -> Result<Run> {
+    /// The ideal client distributes, and is watched as the operator is.
+    async fn floor(&self, count: usize) -> Result<f64> {
+        let requests = self.ground.ask(count, NAMESPACES).await?;
         tokio::time::sleep(REST).await;
-        let (place, mark) = (Place::now(self.site.cluster.client().await?).await?, self.site.mark().await?);
-        let begun = Instant::now();
-        let (_, secrets, ready) =
-            tokio::try_join!(self.site.start_operator(), place.secrets(self.count), place.ready(self.count, |_| true))?;
-        let calls = self.calls(mark).await?.only(|call| call.verb != "list");
-        Ok(Run {
-            last: secrets.share(1.0, begun),
-            ready: ready.share(1.0, begun),
-            requests: calls.len() as f64 / self.count as f64,
-            cpu: self.site.operator_cpu().await? * 1000.0 / self.count as f64,
-            memory: self.site.operator_peak_memory()? as f64 / 1024.0,
-        })
+        let place = self.ground.place().await?;
+        let watched = async { tokio::try_join!(place.secrets(count), place.ready(count, |_| true)) };
+        let (distributed, _) = tokio::try_join!(self.ground.ideal.distribute(&requests), watched)?;
+        Ok(distributed)
     }
 
-    fn tell(&mut self, runs: &[Run], floors: &[f64]) {
+    fn tell(&mut self, count: usize, runs: &[Run], floor: Runs) -> Size {
         let of = |figure: fn(&Run) -> f64| runs.iter().map(figure).collect::<Vec<_>>();
-        let (count, figures) = (self.count, &mut self.figures);
+        let (figures, ready) = (&mut self.figures, Runs::from(of(|run| run.ready)));
+        let memory = MEMORY.into_iter().find(|(size, _)| count <= *size).map(|(_, most)| most);
         figures.add(format!("{count} new: requests for each"), of(|run| run.requests), "", Some(2.05));
         figures.add(format!("{count} new: processor time for 1,000"), of(|run| run.cpu), "s", Some(1.0));
-        let most = [(1000, 30.0), (5000, 60.0), (10_000, 90.0)].into_iter().find(|(size, _)| count <= *size);
-        let most = most.map(|(_, most)| most);
-        figures.add(format!("{count} new: most memory"), of(|run| run.memory), "MiB", most);
-        figures.ratio(format!("{count} new, until the last Secret"), of(|run| run.last), floors.to_vec(), 1.25);
-        figures.ratio(format!("{count} new, until all are Ready"), of(|run| run.ready), floors.to_vec(), 1.5);
+        figures.add(format!("{count} new: most memory"), of(|run| run.memory), "MiB", memory);
+        figures.ratio(format!("{count} new, until the last Secret"), of(|run| run.last), floor.clone(), 1.25);
+        figures.ratio(format!("{count} new, until all are Ready"), ready.clone(), floor.clone(), 1.5);
+        Size { count, ready, floor }
     }
 
-    async fn rotate(&mut self, floor: Runs) -> Result<()> {
-        tokio::time::sleep(REST).await;
-        let place = Place::now(self.site.cluster.client().await?).await?;
-        let (swapped, secrets) = tokio::try_join!(
-            async {
-                // The watch is open by then.
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                set_sources(&self.site, 1)?;
-                anyhow::Ok(Instant::now())
-            },
-            place.secrets(self.count)
-        )?;
-        self.figures.add(
-            format!("rotation of {}: first Secret", self.count),
-            secrets.share(0.0, swapped),
-            "s",
-            Some(0.25),
-        );
-        self.figures.add(format!("rotation of {}: half of them", self.count), secrets.share(0.5, swapped), "s", None);
-        self.figures.ratio(
-            format!("rotation of {}: 99 %", self.count),
-            secrets.share(0.99, swapped),
-            floor.clone(),
-            1.5,
-        );
-        self.figures.ratio(format!("rotation of {}: last Secret", self.count), secrets.share(1.0, swapped), floor, 1.5);
-        Ok(())
+    fn tell_growth(&mut self, from: &Size, to: &Size) {
+        let what = format!("{} new, all Ready, to {} new", to.count, from.count);
+        self.figures.add(what, to.ready.ratios(&from.ready), "", Some(most_growth(from.count, to.count)));
     }
 
     /// Nothing is to do: what it costs nevertheless.
-    async fn rest(&mut self, steady: Duration) -> Result<()> {
-        // Statuses follow the Secrets.
-        eventually(SOON * 10, "nothing is to do", async || {
-            let mark = self.site.mark().await?;
-            tokio::time::sleep(REST).await;
-            let calls = self.calls(mark).await?;
-            anyhow::ensure!(calls.is_empty(), "{} calls", calls.len());
-            Ok(())
-        })
-        .await?;
-        let (mark, before) = (self.site.mark().await?, self.site.operator_cpu().await?);
-        tokio::time::sleep(steady).await;
-        let minutes = steady.as_secs_f64() / 60.0;
-        let (calls, cpu) = (self.calls(mark).await?, self.site.operator_cpu().await? - before);
-        let what = format!("nothing to do with {}", self.count);
-        self.figures.add(format!("{what}: requests in a minute"), calls.len() as f64 / minutes, "", Some(0.0));
+    async fn rest(&mut self, count: usize, steady: Duration) -> Result<()> {
+        let ground = &self.ground;
+        ground.at_rest(Operator::USER).await?;
+        let before = ground.site.operator_cpu().await?;
+        let calls = ground.calls_within(steady, Operator::USER).await?;
+        let cpu = ground.site.operator_cpu().await? - before;
+        let (minutes, memory) = (steady.as_secs_f64() / 60.0, ground.site.operator_memory()? as f64 / 1024.0);
+        let what = format!("nothing to do with {count}");
+        self.figures.add(format!("{what}: requests in a minute"), calls as f64 / minutes, "", Some(0.0));
         self.figures.add(format!("{what}: processor time in a minute"), cpu / minutes, "s", Some(0.1));
+        self.figures.add(format!("{what}: memory"), memory, "MiB", None);
         Ok(())
     }
 
-    async fn restart(&mut self) -> Result<()> {
-        self.site.terminate_operator(SOON).await?;
-        let (mark, begun) = (self.site.mark().await?, Instant::now());
-        self.site.start_operator().await?;
+    async fn restart(&mut self, count: usize) -> Result<()> {
+        let site = &self.ground.site;
+        self.ground.at_rest(Operator::USER).await?;
+        site.terminate_operator(SOON).await?;
+        let (mark, begun) = (site.mark().await?, Instant::now());
+        site.start_operator().await?;
         let ready = begun.elapsed().as_secs_f64();
-        let tenant = self.site.existing(&namespace(0)).await?;
+        let tenant = site.existing(&namespace(0)).await?;
         // The queue is first in, first out: once this one is done, all have been looked at.
-        tenant.request("last", spec()).await?;
+        tenant.request("last", spec_of_all()).await?;
         tenant.until_ready("last").await?;
-        let calls = self.calls(mark).await?;
-        let own = |path: &str| path.contains("/last") || path.ends_with(&format!("/{}/secrets", namespace(0)));
+        let calls = self.ground.calls(Operator::USER, mark).await?;
+        // That of the request itself, and of the policy that counts it.
+        let (secrets, policy) = (format!("/{}/secrets", namespace(0)), format!("/{}/status", namespace(0)));
+        let own = |path: &str| path.contains("/last") || path.ends_with(&secrets) || path.ends_with(&policy);
         let writes = calls.clone().writes().only(|call| !own(call.request_uri.split('?').next().unwrap_or_default()));
         let reads = calls.only(|call| call.verb == "get" && call.object_ref.resource == "secrets");
-        self.figures.add(format!("restart with {}: until it is ready", self.count), ready, "s", Some(2.0));
-        self.figures.add(format!("restart with {}: writes", self.count), writes.len() as f64, "", Some(0.0));
-        self.figures.add(format!("restart with {}: Secrets read", self.count), reads.len() as f64, "", Some(0.0));
+        self.figures.add(format!("restart with {count}: until it is ready"), ready, "s", Some(2.0));
+        self.figures.add(format!("restart with {count}: writes"), writes.len() as f64, "", Some(0.0));
+        self.figures.add(format!("restart with {count}: Secrets read"), reads.len() as f64, "", Some(0.0));
         Ok(())
     }
 
-    /// What the operator has asked of the API server, but for its Lease and its watches.
-    async fn calls(&self, mark: crate::Mark) -> Result<AuditEntries> {
-        let audit = self.site.cluster.audit().context("figures need an audit log: unset E2E_KUBECONFIG")?;
-        let calls = audit.since(mark).await?.user(Operator::USER).without_leases();
-        Ok(calls.only(|call| call.verb != "watch"))
+    /// The same by the reference operator, if it is there: new ones, and a rotation.
+    async fn reference(&mut self, size: &Size) -> Result<()> {
+        let (Some(reference), ground, count) = (&self.reference, &self.ground, size.count) else { return Ok(()) };
+        ground.ask(count, NAMESPACES).await?;
+        tokio::time::sleep(REST).await;
+        let (place, mark) = (ground.place().await?, ground.site.mark().await?);
+        let begun = Instant::now();
+        let mut process = reference.start(ground.site.sources.mount().path())?;
+        let secrets = tokio::select! {
+            secrets = place.secrets_labelled(Reference::LABEL, count) => secrets?,
+            ended = process.wait(REFERENCE_WITHIN) => {
+                bail!("the reference operator has not written all: {ended:?}\n{}", process.log_tail(20));
+            }
+        };
+        // It marks each request that it has handled.
+        ground.at_rest(Reference::USER).await?;
+        // What it asks for when it starts is not for each.
+        let of_one = |call: &AuditEntry| call.is_write() || call.object_ref.resource == "secrets";
+        let calls = ground.calls(Reference::USER, mark).await?.only(of_one);
+        let cpu = processor_time(process.id())? * 1000.0 / count as f64;
+        let memory = peak_memory(process.id())? as f64 / 1024.0;
+
+        ground.swap(1)?;
+        let noticed = ground.calls_within(NOTICED_WITHIN, Reference::USER).await?;
+        ground.swap(0)?;
+        process.kill()?;
+        let (what, figures) = (format!("{count} new, reference on kopf"), &mut self.figures);
+        figures.add(format!("{what}: requests for each"), calls.len() as f64 / count as f64, "", None);
+        figures.add(format!("{what}: processor time for 1,000"), cpu, "s", None);
+        figures.add(format!("{what}: most memory"), memory, "MiB", None);
+        figures.beside(format!("{what}, until the last Secret"), secrets.share(1.0, begun), size.floor.clone());
+        // It never writes a rotated source: it does not look at sources until a request changes, or it is started again.
+        let what = format!("rotation of {count}, reference on kopf: requests in {} s", NOTICED_WITHIN.as_secs());
+        figures.add(what, noticed as f64, "", None);
+        ground.empty().await
     }
 }
 
-fn namespace(number: usize) -> String {
-    format!("mass-{number}")
-}
+#[cfg(test)]
+mod tests {
+    use super::most_growth;
 
-fn spec() -> serde_json::Value {
-    super::spec(&KEYS.map(|key| (key, key)))
-}
-
-fn set_sources(site: &Site, generation: usize) -> Result<()> {
-    site.sources.set(&contents(generation).each_ref().map(|(key, content)| (*key, content.as_bytes())))
-}
-
-async fn populate(site: &Site) -> Result<()> {
-    let made = stream::iter(0..NAMESPACES).map(|number| async move {
-        let tenant = site.named_tenant(&namespace(number), json!({})).await?;
-        tenant.delegate().await?;
-        tenant.grant(&KEYS).await
-    });
-    made.buffer_unordered(AT_A_TIME).try_for_each(|()| async { Ok(()) }).await
+    #[test]
+    fn five_times_as_many_may_take_five_and_a_half_times_as_long() {
+        assert!((most_growth(1000, 5000) - 5.5).abs() < 1e-9);
+    }
 }

@@ -2,16 +2,21 @@
 
 mod arrivals;
 mod compare;
+mod crowd;
 mod decisions;
 mod deletion;
+mod fanout;
 mod figures;
+mod ground;
 mod ideal;
 mod machine;
 mod mass;
 mod page;
 mod plot;
+mod policy;
 mod questions;
 mod results;
+mod rotation;
 mod runs;
 mod tracing;
 
@@ -49,9 +54,33 @@ pub async fn decisions(json: Option<&Path>) -> Result<()> {
 }
 
 /// Measures many distributions at once, and tells.
-pub async fn mass(count: usize, rounds: usize, steady: Duration, json: Option<&Path>) -> Result<()> {
-    let figures = mass::measure(count, rounds, steady).await?;
+pub async fn mass(counts: &[usize], rounds: usize, steady: Duration, json: Option<&Path>) -> Result<()> {
+    let figures = mass::measure(counts, rounds, steady).await?;
     tell("mass", "many distributions at once, against an ideal client", figures, json).await
+}
+
+/// Measures one Secret for many namespaces, and tells.
+pub async fn fanout(namespaces: usize, rounds: usize, steady: Duration, json: Option<&Path>) -> Result<()> {
+    let figures = fanout::measure(namespaces, rounds, steady).await?;
+    tell("fanout", "one Secret for many namespaces, against an ideal client that writes no status", figures, json).await
+}
+
+/// Measures a source that changes, and tells.
+pub async fn rotation(counts: &[usize], rounds: usize, json: Option<&Path>) -> Result<()> {
+    let figures = rotation::measure(counts, rounds).await?;
+    tell("rotation", "a source that changes, against an ideal client that writes no status", figures, json).await
+}
+
+/// Measures a policy that changes, and tells.
+pub async fn policy(count: usize, rounds: usize, json: Option<&Path>) -> Result<()> {
+    let figures = policy::measure(count, rounds).await?;
+    tell("policy", "a policy that changes, against an ideal client that writes no status", figures, json).await
+}
+
+/// Measures many distributions in one namespace, and tells.
+pub async fn crowd(count: usize, rounds: usize, json: Option<&Path>) -> Result<()> {
+    let figures = crowd::measure(count, rounds).await?;
+    tell("crowd", "many distributions in one namespace, against as many over a hundred", figures, json).await
 }
 
 /// Measures how long the deletion of a namespace takes, and tells.

@@ -39,17 +39,70 @@ enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Many distributions at once: new, rotated, at rest, found again after a restart; against an ideal client.
+    /// Many distributions at once: new, at rest, found again after a restart; against an ideal client, and beside a
+    /// reference operator on kopf where Python is.
     Mass {
-        /// Distributions of three keys, over 100 namespaces.
-        #[arg(long, default_value_t = 1000)]
-        count: usize,
+        /// Distributions of three keys, over 100 namespaces; several numbers, the least first, separated by commas.
+        #[arg(long, default_value = "1000", value_delimiter = ',', value_parser = at_least_one)]
+        count: Vec<usize>,
         /// How often they are distributed anew; the rest is measured once.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
+        /// For how many seconds nothing is to do, with the first number.
+        #[arg(long, default_value_t = 60)]
+        steady: u32,
+        /// To which file the figures are added, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// One Secret for many namespaces, by one request and by many; against an ideal client.
+    Fanout {
+        /// Namespaces, all delegated; a multiple of ten.
+        #[arg(long, default_value_t = 1000)]
+        namespaces: usize,
+        /// How often the Secrets are written in each way.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
         rounds: u8,
         /// For how many seconds nothing is to do.
         #[arg(long, default_value_t = 60)]
         steady: u32,
+        /// To which file the figures are added, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// A source that changes: until its Secrets have followed; against an ideal client.
+    Rotation {
+        /// Secrets that use it, over 100 namespaces; several numbers, separated by commas.
+        #[arg(long, default_value = "1,1000", value_delimiter = ',', value_parser = at_least_one)]
+        count: Vec<usize>,
+        /// How often it changes.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
+        /// To which file the figures are added, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// A policy that changes, for one of many distributions and for all: until Secrets are gone or written; against an
+    /// ideal client.
+    Policy {
+        /// Distributions of three keys, over 100 namespaces.
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// How often it changes in each way.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
+        /// To which file the figures are added, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Many distributions in one namespace, against as many over 100.
+    Crowd {
+        /// Distributions of three keys.
+        #[arg(long, default_value_t = 2000)]
+        count: usize,
+        /// How often they are distributed in each way.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
         /// To which file the figures are added, as JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -97,8 +150,15 @@ impl What {
             Self::Tracing { count, rounds, json } => bench::tracing(count, rounds.into(), json.as_deref()).await,
             Self::Decisions { json } => bench::decisions(json.as_deref()).await,
             Self::Mass { count, rounds, steady, json } => {
-                bench::mass(count, rounds.into(), Duration::from_secs(steady.into()), json.as_deref()).await
+                bench::mass(&count, rounds.into(), Duration::from_secs(steady.into()), json.as_deref()).await
             }
+            Self::Fanout { namespaces, rounds, steady, json } => {
+                let steady = Duration::from_secs(steady.into());
+                bench::fanout(namespaces, rounds.into(), steady, json.as_deref()).await
+            }
+            Self::Rotation { count, rounds, json } => bench::rotation(&count, rounds.into(), json.as_deref()).await,
+            Self::Policy { count, rounds, json } => bench::policy(count, rounds.into(), json.as_deref()).await,
+            Self::Crowd { count, rounds, json } => bench::crowd(count, rounds.into(), json.as_deref()).await,
             Self::Deletion { count, rounds, json } => bench::deletion(count, rounds.into(), json.as_deref()).await,
             Self::Questions { namespaces, rounds, json } => {
                 bench::questions(namespaces, rounds.into(), json.as_deref()).await
@@ -109,6 +169,13 @@ impl What {
             }
             Self::Publish { result } => bench::publish(&result),
         }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("a number of 1 or more".to_owned()),
     }
 }
 
