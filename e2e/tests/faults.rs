@@ -20,13 +20,6 @@ const CANARY: &str = "canary-4711-";
 /// What every body about our Secrets contains.
 const OF_A_BODY: [&str; 3] = ["f:metadata", "\"garbled\"", "managedFields"];
 
-fn faults() -> Vec<Action> {
-    let answers = [409, 410, 429, 500, 503, 504].map(Action::Respond);
-    let damages = [Action::Truncate(0), Action::Truncate(200), Action::Garble, Action::Cut(0), Action::Cut(200)];
-    let losses = [Action::Drop, Action::DropReply, Action::Hold, Action::HoldReply];
-    answers.into_iter().chain(damages).chain(losses).chain([Action::Delay(Duration::from_secs(1))]).collect()
-}
-
 /// A request that is created, rotated and revoked, with the fault at the first write of its Secret and of its
 /// status in each step.
 async fn survive(site: &Site, proxy: &Proxy, number: usize, fault: Action) -> Result<()> {
@@ -89,10 +82,10 @@ async fn a_fault_at_any_write_is_survived_without_a_duplicate_a_lie_or_a_word() 
     });
     site.start_operator().await?;
     let mut observer = Observer::start(&site.cluster).await?;
-    let all = faults().into_iter().enumerate();
+    let all = Action::faults().into_iter().enumerate();
     let (site, proxy) = (&site, &proxy);
-    try_join_all(all.map(|(number, fault)| async move {
-        survive(site, proxy, number, fault.clone()).await.with_context(|| format!("{fault:?}"))
+    try_join_all(all.map(|(number, (name, fault))| async move {
+        survive(site, proxy, number, fault).await.with_context(|| format!("fault {name}"))
     }))
     .await?;
     observer.history().await?.ready_means_written()?;

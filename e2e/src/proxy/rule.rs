@@ -53,6 +53,30 @@ pub enum Action {
     Expire,
 }
 
+impl Action {
+    /// Every fault that a call may meet, with the name by which a case of the sweep calls it.
+    pub fn faults() -> Vec<(&'static str, Self)> {
+        vec![
+            ("409", Self::Respond(409)),
+            ("410", Self::Respond(410)),
+            ("429", Self::Respond(429)),
+            ("500", Self::Respond(500)),
+            ("503", Self::Respond(503)),
+            ("504", Self::Respond(504)),
+            ("truncate", Self::Truncate(0)),
+            ("truncate-200", Self::Truncate(200)),
+            ("garble", Self::Garble),
+            ("cut", Self::Cut(0)),
+            ("cut-200", Self::Cut(200)),
+            ("drop", Self::Drop),
+            ("drop-reply", Self::DropReply),
+            ("hold", Self::Hold),
+            ("hold-reply", Self::HoldReply),
+            ("delay", Self::Delay(Duration::from_secs(1))),
+        ]
+    }
+}
+
 impl Which {
     /// Every call.
     pub fn calls() -> Self {
@@ -180,7 +204,8 @@ impl Rule {
         self.0.lifted.send_replace(true);
     }
 
-    pub(super) fn is_lifted(&self) -> bool {
+    /// It is lifted.
+    pub fn is_lifted(&self) -> bool {
         *self.0.lifted.borrow()
     }
 

@@ -1,0 +1,234 @@
+//! Plays cases, and tells how it goes.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use e2e::observer::History;
+use e2e::proxy::{Proxy, Rule};
+use e2e::site::Site;
+use futures::future::join_all;
+use futures::stream::{self, StreamExt};
+use kube::ResourceExt;
+
+use crate::case::{At, Case};
+use crate::scenarios::{SCENARIOS, Scenario};
+use crate::scene::{BYSTANDER, Scene};
+
+/// How many are played at a time: most of the time each of them waits.
+const AT_A_TIME: usize = 48;
+
+/// How long a call is held that is held: longer than the operator waits for an answer.
+const HELD: Duration = Duration::from_secs(3);
+
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// The sweep so far.
+pub struct Sweep {
+    started: Instant,
+    total: Cell<usize>,
+    done: Cell<usize>,
+    /// Cases whose call did not come.
+    missed: RefCell<Vec<String>>,
+    violations: RefCell<Vec<String>>,
+    /// The namespaces, and the case that was played there.
+    places: RefCell<Vec<(String, String)>>,
+}
+
+impl Sweep {
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            total: Cell::default(),
+            done: Cell::default(),
+            missed: RefCell::default(),
+            violations: RefCell::default(),
+            places: RefCell::default(),
+        }
+    }
+
+    /// Plays each scenario without a fault. Answers which calls the operator has made in each.
+    pub async fn learn(&self, site: &Site, proxy: &Proxy) -> Result<Vec<(&'static Scenario, Vec<At>)>> {
+        let learned = stream::iter(SCENARIOS).map(|scenario| async move {
+            let played = async {
+                let scene = Scene::new(site, proxy).await?;
+                play(&scene, scenario).await?;
+                scene.stays(scenario.end).await?;
+                let calls = scene.calls();
+                scene.clear().await?;
+                anyhow::Ok((scenario, calls))
+            };
+            played.await.with_context(|| format!("{} without a fault", scenario.name))
+        });
+        let learned: Vec<_> = learned.buffered(AT_A_TIME).collect().await;
+        learned.into_iter().collect()
+    }
+
+    /// Plays cases in which the operator lives, many at a time.
+    pub async fn faults(&self, site: &Site, proxy: &Proxy, cases: &[Case]) {
+        self.total.set(self.total.get() + cases.len());
+        let played = stream::iter(cases).for_each_concurrent(AT_A_TIME, |case| async move {
+            let played = async {
+                let scene = self.scene(site, proxy, case).await?;
+                let rule = proxy.rule(scene.call(&case.at), case.fault.action.clone());
+                let lifted = async {
+                    if rule.hit_unless_lifted().await.is_some() && case.fault.lasts() {
+                        tokio::time::sleep(HELD).await;
+                    }
+                    rule.lift();
+                };
+                let (played, ()) = tokio::join!(play_under(&rule, &scene, case), lifted);
+                played?;
+                self.see_end(&scene, &rule, case).await
+            };
+            self.ended(case, played.await);
+        });
+        self.narrated(played).await;
+    }
+
+    /// Plays cases in which the operator is killed, many at a time: one death is that of all that hold their call then.
+    pub async fn deaths(&self, site: &Site, proxy: &Proxy, cases: &[Case]) -> Result<()> {
+        self.total.set(self.total.get() + cases.len());
+        let played = async {
+            for cases in cases.chunks(AT_A_TIME) {
+                self.death(site, proxy, cases).await?;
+            }
+            anyhow::Ok(())
+        };
+        self.narrated(played).await
+    }
+
+    async fn death(&self, site: &Site, proxy: &Proxy, cases: &[Case]) -> Result<()> {
+        let scenes = join_all(cases.iter().map(|case| async move {
+            let scene = self.scene(site, proxy, case).await?;
+            let rule = proxy.rule(scene.call(&case.at), case.fault.action.clone());
+            anyhow::Ok((case, scene, rule))
+        }));
+        let scenes: Vec<_> = scenes.await.into_iter().collect::<Result<_>>()?;
+        let rules: Vec<_> = scenes.iter().map(|(_, _, rule)| rule).collect();
+        let played = join_all(scenes.iter().map(|(case, scene, rule)| async move {
+            let played = async {
+                play_under(rule, scene, case).await?;
+                self.see_end(scene, rule, case).await
+            };
+            self.ended(case, played.await);
+        }));
+        tokio::join!(kill_all(site, proxy, &rules), played).0
+    }
+
+    async fn scene<'a>(&self, site: &'a Site, proxy: &'a Proxy, case: &Case) -> Result<Scene<'a>> {
+        let scene = Scene::new(site, proxy).await?;
+        let places = [&scene.a, &scene.b].map(|tenant| (tenant.namespace.clone(), case.to_string()));
+        self.places.borrow_mut().extend(places);
+        Ok(scene)
+    }
+
+    async fn see_end(&self, scene: &Scene<'_>, rule: &Rule, case: &Case) -> Result<()> {
+        if rule.hits().is_empty() {
+            self.missed.borrow_mut().push(case.to_string());
+        }
+        scene.until_ended(case.scenario.end).await?;
+        scene.stays(case.scenario.end).await?;
+        scene.clear().await
+    }
+
+    fn ended(&self, case: &Case, played: Result<()>) {
+        self.done.set(self.done.get() + 1);
+        if let Err(error) = played {
+            self.violated(&case.to_string(), &format!("{error:#}"));
+        }
+    }
+
+    fn violated(&self, case: &str, what: &str) {
+        let told = format!("{case}: {what}\nreplay: SWEEP={case} make suite-sweep");
+        tell(&format!("VIOLATION {told}"));
+        self.violations.borrow_mut().push(told);
+    }
+
+    /// What must have held at every moment.
+    pub fn see_history(&self, history: &History) {
+        let checks = [
+            history.bystanders_untouched(|secret| secret.name_any() == BYSTANDER),
+            history.no_torn_pair(),
+            history.ready_means_written(),
+        ];
+        for error in checks.into_iter().filter_map(Result::err) {
+            let error = error.to_string();
+            let places = self.places.borrow();
+            let case = places.iter().find(|(namespace, _)| error.contains(namespace.as_str()));
+            self.violated(case.map_or("", |(_, case)| case.as_str()), &error);
+        }
+    }
+
+    async fn narrated<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! { done = work => done, () = self.tell_on() => unreachable!("it tells without end") }
+    }
+
+    async fn tell_on(&self) {
+        loop {
+            tokio::time::sleep(TOLD_EVERY).await;
+            tell(&self.summary());
+        }
+    }
+
+    pub fn summary(&self) -> String {
+        format!(
+            "{} of {} cases (scenario, call, fault) in {} s, violations: {}; without their call: {}",
+            self.done.get(),
+            self.total.get(),
+            self.started.elapsed().as_secs(),
+            self.violations.borrow().len(),
+            self.missed.borrow().len(),
+        )
+    }
+
+    /// That nothing was violated, and that most cases were what they are called.
+    pub fn check(&self) {
+        let (violations, missed) = (self.violations.borrow(), self.missed.borrow());
+        assert!(violations.is_empty(), "{}", violations.join("\n"));
+        assert!(missed.len() * 10 <= self.total.get(), "calls that did not come: {missed:#?}");
+    }
+}
+
+/// Kills the operator and starts it again, whenever each rule that is left holds its call or has had its time: what one
+/// holds can be what another waits for.
+async fn kill_all(site: &Site, proxy: &Proxy, rules: &[&Rule]) -> Result<()> {
+    let mut left = rules.to_vec();
+    while !left.is_empty() {
+        let all = join_all(left.iter().map(|rule| rule.hit_unless_lifted()));
+        // Whether it is all of them or some that hold one: the rules themselves tell.
+        let _ = tokio::time::timeout(HELD, all).await;
+        let (held, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|rule| !rule.hits().is_empty());
+        if !held.is_empty() {
+            site.kill_operator()?;
+            // What was held and not forwarded is gone with the one who sent it.
+            proxy.disconnect();
+            held.iter().for_each(|rule| rule.lift());
+            site.launch_operator().await?;
+        }
+        left = others.into_iter().filter(|rule| !rule.is_lifted()).collect();
+    }
+    Ok(())
+}
+
+async fn play(scene: &Scene<'_>, scenario: &Scenario) -> Result<()> {
+    scene.furnish().await?;
+    (scenario.play)(scene).await?;
+    scene.until_ended(scenario.end).await
+}
+
+/// Plays it, and lifts the rule if its call has not come.
+async fn play_under(rule: &Rule, scene: &Scene<'_>, case: &Case) -> Result<()> {
+    let played = play(scene, case.scenario).await;
+    if rule.hits().is_empty() {
+        rule.lift();
+    }
+    played
+}
+
+/// At once: the output of a test is told at its end.
+fn tell(line: &str) {
+    // Who does not listen need not be told.
+    let _ = writeln!(std::io::stderr(), "sweep: {line}");
+}

@@ -1,0 +1,211 @@
+//! Where a scenario is played: two namespaces, policies and sources that no other scene has.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::proxy::{Proxy, Which};
+use e2e::site::{Site, Tenant, condition};
+use e2e::state::state;
+use e2e::{eventually, is_ready};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt};
+use secrets_distributor::api::SecretsDistributionStatus;
+use serde_json::{Value, json};
+
+use crate::case::{At, about, numbered};
+
+/// How long each step may take, and the end after the fault.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// How long nothing may be written before a scenario counts as over, and how long nothing may be written then.
+const SETTLED: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// Between two looks: many scenes look at one API server.
+const LOOKS: Duration = Duration::from_millis(250);
+
+pub const BYSTANDER: &str = "bystander";
+
+const SOURCES: [&str; 2] = ["one", "two"];
+
+/// Two namespaces, both delegated, called A and B.
+pub struct Scene<'a> {
+    pub site: &'a Site,
+    proxy: &'a Proxy,
+    pub a: Tenant<'a>,
+    pub b: Tenant<'a>,
+    /// The policies that are there.
+    policies: RefCell<BTreeSet<String>>,
+    /// The place in the proxy's record where it began.
+    start: usize,
+}
+
+impl<'a> Scene<'a> {
+    /// The namespaces alone, so that a rule can be there before the operator calls about them.
+    pub async fn new(site: &'a Site, proxy: &'a Proxy) -> Result<Self> {
+        let start = proxy.mark();
+        let (a, b) = tokio::try_join!(site.undelegated_tenant("sweep-a"), site.undelegated_tenant("sweep-b"))?;
+        Ok(Self { site, proxy, a, b, policies: RefCell::default(), start })
+    }
+
+    /// What there is before a scenario begins: the sources, the delegations, and somebody else's Secret.
+    pub async fn furnish(&self) -> Result<()> {
+        self.rotate(1)?;
+        tokio::try_join!(self.a.delegate(), self.b.delegate())?;
+        self.a.foreign_secret(BYSTANDER, &[("k", b"somebody's")]).await?;
+        Ok(())
+    }
+
+    /// The source's own name in this scene.
+    pub fn source(&self, source: &str) -> String {
+        format!("{}-{source}", self.a.namespace)
+    }
+
+    /// Both sources at once, each with content that tells the generation and the source.
+    pub fn rotate(&self, generation: u32) -> Result<()> {
+        let contents = SOURCES.map(|source| (self.source(source), format!("gen-{generation}:{source}")));
+        let contents: Vec<_> = contents.iter().map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
+        self.site.sources.set(&contents)
+    }
+
+    /// The part of a request's spec that asks for sources: each with the key.
+    pub fn asks(&self, mappings: &[(&str, &str)]) -> Value {
+        mappings.iter().map(|(source, to)| json!({ "from": self.source(source), "to": to })).collect()
+    }
+
+    /// A policy that grants sources in both namespaces to requests in A; more fields of it.
+    pub async fn grant(&self, name: &str, sources: &[&str], more: Value) -> Result<()> {
+        let sources: Vec<_> = sources.iter().map(|source| self.source(source)).collect();
+        let mut spec = json!({
+            "namespaces": { "names": [self.a.namespace, self.b.namespace] },
+            "rules": [{
+                "effect": "Allow", "sources": sources, "adopt": true,
+                "requestedFrom": { "names": [self.a.namespace] },
+            }],
+        });
+        if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+            spec.extend(more);
+        }
+        let name = self.source(name);
+        self.site.policy(&name, spec).await?;
+        self.policies.borrow_mut().insert(name);
+        Ok(())
+    }
+
+    pub async fn withdraw(&self, policy: &str) -> Result<()> {
+        let name = self.source(policy);
+        self.site.delete_policy(&name).await?;
+        self.policies.borrow_mut().remove(&name);
+        Ok(())
+    }
+
+    /// Takes the delegation of A back.
+    pub async fn undelegate(&self, tenant: &Tenant<'_>) -> Result<()> {
+        let bindings = Api::<RoleBinding>::namespaced(self.site.cluster.client().await?, &tenant.namespace);
+        bindings.delete("secrets-distributor", &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Waits until the status of the request's current generation says this of Ready.
+    pub async fn until_says(&self, request: &str, reason: &str) -> Result<()> {
+        self.until(request, reason, |status| condition(status, "Ready").is_some_and(|ready| ready.reason == reason))
+            .await
+    }
+
+    pub async fn until_ready(&self, request: &str) -> Result<()> {
+        self.until(request, "Ready", is_ready).await
+    }
+
+    /// Waits until there is a status of the request's current generation, whatever it says.
+    pub async fn until_noticed(&self, request: &str) -> Result<()> {
+        self.until(request, "noticed", |_| true).await
+    }
+
+    async fn until(
+        &self,
+        request: &str,
+        what: &str,
+        satisfied: impl Fn(&SecretsDistributionStatus) -> bool,
+    ) -> Result<()> {
+        eventually(WITHIN, &format!("request {request}: {what}"), async || {
+            tokio::time::sleep(LOOKS).await;
+            let found = self.a.requests().get(request).await.map_err(|error| error.to_string())?;
+            let status = found.status.unwrap_or_default();
+            let current = status.observed_generation == found.metadata.generation;
+            if current && satisfied(&status) { Ok(()) } else { Err(format!("{status:?}")) }
+        })
+        .await
+    }
+
+    pub async fn until_ended(&self, end: &[&str]) -> Result<()> {
+        let called = [(self.a.namespace.as_str(), "A"), (self.b.namespace.as_str(), "B")];
+        eventually(WITHIN, "the end state", async || {
+            tokio::time::sleep(LOOKS).await;
+            let mut lines = state(&self.a, &called).await.map_err(|error| format!("{error:#}"))?;
+            lines.extend(state(&self.b, &called).await.map_err(|error| format!("{error:#}"))?);
+            if lines == end { Ok(()) } else { Err(format!("{lines:#?}")) }
+        })
+        .await
+    }
+
+    /// That the end is the end: nothing is written any more, and it is as it shall be.
+    pub async fn stays(&self, end: &[&str]) -> Result<()> {
+        let writes = Which::writes().when(self.is_ours());
+        let since = |mark| self.proxy.calls_since(mark, &writes);
+        let settled = eventually(WITHIN, "no more writes", async || {
+            let mark = self.proxy.mark();
+            tokio::time::sleep(SETTLED).await;
+            if since(mark).is_empty() { Ok(mark) } else { Err(format!("{:?}", since(mark))) }
+        });
+        let mark = settled.await?;
+        tokio::time::sleep(QUIET).await;
+        ensure!(since(mark).is_empty(), "written after the end: {:#?}", since(mark));
+        self.until_ended(end).await
+    }
+
+    fn is_ours(&self) -> impl Fn(&e2e::proxy::Call) -> bool + Send + Sync + use<> {
+        let namespaces = [self.a.namespace.clone(), self.b.namespace.clone()];
+        let about = ["secrets", "secretsdistributions"];
+        move |call| namespaces.contains(&call.namespace) && about.contains(&call.resource.as_str())
+    }
+
+    /// The operator's call of this scene that a case is about.
+    pub fn call(&self, at: &At) -> Which {
+        let (ours, a, wanted) = (self.is_ours(), self.a.namespace.clone(), at.about.clone());
+        let is_meant = move |call: &e2e::proxy::Call| ours(call) && about(call, letter(&a, &call.namespace)) == wanted;
+        Which::calls().when(is_meant).nth(at.number)
+    }
+
+    /// The operator's calls about Secrets and requests of this scene so far.
+    pub fn calls(&self) -> Vec<At> {
+        let calls = self.proxy.calls_since(self.start, &Which::calls().when(self.is_ours()));
+        let abouts = calls.iter().map(|call| about(call, letter(&self.a.namespace, &call.namespace)));
+        numbered(&abouts.collect::<Vec<_>>())
+    }
+
+    /// Takes away what would cost the scenes after it: the operator has to let its requests go.
+    pub async fn clear(&self) -> Result<()> {
+        let requests = self.a.requests();
+        for request in requests.list(&Default::default()).await?.items {
+            requests.delete(&request.name_any(), &DeleteParams::default()).await?;
+        }
+        eventually(WITHIN, "the requests are gone", async || {
+            tokio::time::sleep(LOOKS).await;
+            let left = requests.list(&Default::default()).await.map_err(|error| error.to_string())?.items;
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:#?}")) }
+        })
+        .await?;
+        for policy in self.policies.take() {
+            self.site.delete_policy(&policy).await?;
+        }
+        tokio::try_join!(self.undelegate(&self.a), self.undelegate(&self.b))?;
+        SOURCES.iter().try_for_each(|source| self.site.sources.remove(&self.source(source)))
+    }
+}
+
+fn letter(a: &str, namespace: &str) -> &'static str {
+    if namespace == a { "A" } else { "B" }
+}
