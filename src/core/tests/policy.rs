@@ -59,6 +59,10 @@ fn a_bad_field_is_refused_by_its_name() {
         ),
         (json!({ "revocation": { "gracePeriod": "soon" } }), "spec.revocation.gracePeriod", "a duration such as"),
         (json!({ "revocation": { "gracePeriod": "-1s" } }), "spec.revocation.gracePeriod", "a duration such as"),
+        (json!({ "revocation": { "gracePeriod": "" } }), "spec.revocation.gracePeriod", "a duration such as"),
+        (json!({ "revocation": { "gracePeriod": "1s1s1s1s" } }), "spec.revocation.gracePeriod", "a duration such as"),
+        (json!({ "revocation": { "gracePeriod": "1000000s" } }), "spec.revocation.gracePeriod", "a duration such as"),
+        (json!({ "revocation": { "gracePeriod": "+1s" } }), "spec.revocation.gracePeriod", "a duration such as"),
         (json!({ "revocation": { "gracePeriod": "721h" } }), "spec.revocation.gracePeriod", "at most 720h"),
         (json!({ "rateLimit": { "writes": 0 } }), "spec.rateLimit", "at least 1"),
         (json!({ "rateLimit": { "writes": 1, "burst": 0 } }), "spec.rateLimit", "at least 1"),
@@ -153,6 +157,9 @@ fn only_a_name_without_glob_and_selector_is_literal() {
 fn a_grace_period_is_read_in_whole_seconds() {
     let revocation = |value: Value| parse(json!({ "revocation": value })).unwrap().revocation;
     assert_eq!(revocation(json!({})), Revocation::Delete(SignedDuration::ZERO));
-    assert_eq!(revocation(json!({ "gracePeriod": "1h30m" })), Revocation::Delete(SignedDuration::from_secs(5_400)));
+    for (written, seconds) in [("1h30m", 5_400), ("30m1h", 5_400), ("1s1s", 2), ("0h", 0), ("720h", 2_592_000)] {
+        let delete = Revocation::Delete(SignedDuration::from_secs(seconds));
+        assert_eq!(revocation(json!({ "gracePeriod": written })), delete, "{written}");
+    }
     assert_eq!(revocation(json!({ "action": "Retain", "gracePeriod": "5m" })), Revocation::Retain);
 }
