@@ -113,6 +113,11 @@ soak: prerequisites ## Draw other cases for the property tests, and many more; p
 	@cargo build --locked --workspace --all-targets
 	@EDITED_WORLDS=300 cargo test --locked --package e2e --test cli plans -- --show-output
 
+# SECONDS is for each of the five targets.
+.PHONY: fuzz
+fuzz: toolchain ## Look for bytes that break the readers of names, globs, objects, folders, policies; SECONDS=60 each.
+	@./.ci/fuzz $(or $(SECONDS),60)
+
 .PHONY: e2e
 e2e: prerequisites ## Run the tests on a real control plane.
 	@cargo build --locked --workspace --all-targets
