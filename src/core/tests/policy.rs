@@ -1,15 +1,18 @@
 //! Each bad field of a policy is refused with its name; what is omitted means what the documentation says.
 
-use jiff::SignedDuration;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{namespace, with};
 use crate::{
     api::{DistributionPolicy, Effect, names},
     core::{
+        decide::Applicable,
         invalid::InvalidField,
         name::SecretType,
-        policy::{Namespace, Policy, Revocation},
+        policy::{Namespace, Policy, Rate, Revocation},
     },
 };
 
@@ -162,4 +165,21 @@ fn a_grace_period_is_read_in_whole_seconds() {
         assert_eq!(revocation(json!({ "gracePeriod": written })), delete, "{written}");
     }
     assert_eq!(revocation(json!({ "action": "Retain", "gracePeriod": "5m" })), Revocation::Retain);
+}
+
+#[test]
+fn of_several_policies_the_strictest_rate_and_the_smallest_quota_count() {
+    let limits = |rate: Value, quota: u32| parse(json!({ "rateLimit": rate, "limits": { "distributions": quota } }));
+    let slow = limits(json!({ "writes": 1, "per": "6s", "burst": 9 }), 3).unwrap();
+    let short = limits(json!({ "writes": 60, "burst": 2 }), 2).unwrap();
+    let silent = parse(json!({})).unwrap();
+    let place = Namespace::unknown(&namespace("team-a"));
+    let all = [&slow, &short, &silent];
+    let applicable = |policies: &[&Policy]| {
+        let applicable = Applicable::to(&place, false, policies.iter().copied(), Timestamp::UNIX_EPOCH);
+        (applicable.rate(), applicable.quota())
+    };
+    assert_eq!(applicable(&all), (Rate::new(1, Duration::from_secs(6), 2), Some(2)));
+    assert_eq!(applicable(&all[..1]), (slow.rate, Some(3)));
+    assert_eq!(applicable(&all[2..]), (None, None));
 }
