@@ -124,6 +124,15 @@ soak: prerequisites ## Draw other cases for the property tests, and many more; p
 	@cargo build --locked --workspace --all-targets
 	@EDITED_WORLDS=300 cargo test --locked --package e2e --test cli plans -- --show-output
 
+# SECONDS is for each of the five targets.
+.PHONY: fuzz
+fuzz: toolchain ## Look for bytes that break the readers of names, globs, objects, folders, policies; SECONDS=60 each.
+	@./.ci/fuzz $(or $(SECONDS),60)
+
+.PHONY: mutants
+mutants: toolchain ## Change the core, one expression at a time, and see that a test notices; FILE=a glob, SHARD=0/4: a part.
+	@./.ci/mutants/run '$(or $(FILE),src/**)' $(SHARD)
+
 .PHONY: e2e
 e2e: prerequisites ## Run the tests on a real control plane.
 	@cargo build --locked --workspace --all-targets

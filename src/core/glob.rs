@@ -225,6 +225,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_glob_is_at_most_as_long_and_as_deep_as_a_name_and_its_refusal_says_what_there_can_be() {
+        for (good, bad) in [("a".repeat(255), "a".repeat(256)), ("*/*/*/*".into(), "*/*/*/*/*".into())] {
+            assert!(Glob::parse(&good, Over::Sources, "f").is_ok(), "{good} was refused");
+            assert!(Glob::parse(&bad, Over::Sources, "f").is_err(), "{bad} was accepted");
+        }
+        for (over, what, alphabet) in [
+            (Over::Namespaces, "name of a namespace", "a-z 0-9 -"),
+            (Over::Sources, "name of a source", "A-Z a-z 0-9 - . _ and '/' between segments"),
+            (Over::Keys, "key of a Secret", "A-Z a-z 0-9 - . _"),
+            (Over::SecretNames, "name of a Secret", "a-z 0-9 - ."),
+        ] {
+            let refused = Glob::parse("[", over, "f").unwrap_err().problem;
+            assert_eq!(refused, format!("not a glob: 1 to 255 of {alphabet}, with '*' and '?' as wildcards"));
+            assert_eq!(over.what(), what);
+        }
+    }
+
     /// The obvious, exponential definition, as an oracle.
     fn reference(glob: &[u8], name: &[u8]) -> bool {
         match (glob.split_first(), name.split_first()) {

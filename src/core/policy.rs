@@ -305,25 +305,35 @@ fn rate(limit: &api::RateLimit) -> Result<Rate, InvalidField> {
 }
 
 fn duration(text: &str, most: SignedDuration, field: &str) -> Result<SignedDuration, InvalidField> {
-    let parsed = text.parse::<SignedDuration>().ok().filter(|duration| is_plain(text) && *duration <= most);
+    let parsed = sum(text).filter(|duration| *duration <= most);
     parsed
         .ok_or_else(|| InvalidField::new(field, format!("must be a duration such as 30s, 5m or 1h, at most {most:#}")))
 }
 
-/// Whether a duration is of the form that the schema demands: whole seconds, minutes and hours, up to three of them.
-fn is_plain(text: &str) -> bool {
-    let plain = |part: &str| {
-        let digits = part.strip_suffix(['s', 'm', 'h']).unwrap_or_default();
-        (1..=6).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_digit())
+/// A duration of the form that the schema demands: one to three times whole seconds, minutes or hours, in any order.
+fn sum(text: &str) -> Option<SignedDuration> {
+    let parts: Vec<_> = text.split_inclusive(['s', 'm', 'h']).map(part).collect::<Option<_>>()?;
+    (1..=3).contains(&parts.len()).then(|| SignedDuration::from_secs(parts.iter().sum()))
+}
+
+/// The seconds of one part.
+fn part(text: &str) -> Option<i64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let is_plain = (1..=6).contains(&number.len()) && number.bytes().all(|c| c.is_ascii_digit());
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
     };
-    text.split_inclusive(['s', 'm', 'h']).all(plain) && text.split_inclusive(['s', 'm', 'h']).count() <= 3
+    number.parse::<i64>().ok().filter(|_| is_plain).map(|number| number * seconds)
 }
 
 fn revocation(revocation: &api::Revocation) -> Result<Revocation, InvalidField> {
     let grace = revocation.grace_period.as_deref().unwrap_or("0s");
     let grace = duration(grace, MAX_GRACE, "spec.revocation.gracePeriod")?;
     Ok(match revocation.action {
-        RevocationAction::Delete => Revocation::Delete(SignedDuration::from_secs(grace.as_secs())),
+        RevocationAction::Delete => Revocation::Delete(grace),
         RevocationAction::Retain => Revocation::Retain,
     })
 }

@@ -11,12 +11,13 @@ use secrets_distributor::{
         conditions::Reason,
     },
     core::{
+        decide::Decision,
         name::{NamespaceName, RequestKey},
         policy::Namespace,
     },
 };
 
-use super::model::{Model, OPERATOR, now};
+use super::model::{Model, OPERATOR, decisions, now};
 
 /// What is true of one mapping.
 #[derive(Debug)]
@@ -24,6 +25,14 @@ pub struct Verdict {
     pub granted: bool,
     /// Every reason that is true, if it is not granted.
     pub reasons: BTreeSet<Reason>,
+}
+
+impl Verdict {
+    /// Whether the reasons that were told are true, and the first of them is the most important one.
+    fn is_told(&self, told: &BTreeSet<Reason>) -> bool {
+        let leads = self.granted || told.first() == self.reasons.first();
+        self.granted == told.is_empty() && told.is_subset(&self.reasons) && leads
+    }
 }
 
 /// A request and one destination of it.
@@ -34,6 +43,25 @@ struct Ask<'a> {
 }
 
 impl Model {
+    /// Where the decisions of the operator are others, or given for other reasons, than those of the documentation.
+    pub fn disagreements(&self) -> Vec<String> {
+        let compare = |((key, destination), decision): ((RequestKey, NamespaceName), Decision)| {
+            let (permitted, verdicts) = self.judge(&key, &destination);
+            let agrees = match &decision {
+                Decision::Permitted(_) => permitted,
+                Decision::Denied(denial) if denial.leading() == Reason::QuotaExceeded => {
+                    !permitted && self.is_over_quota(&key, &destination)
+                }
+                Decision::Denied(denial) => {
+                    !permitted && verdicts.iter().zip(&denial.reasons).all(|(verdict, told)| verdict.is_told(told))
+                }
+                Decision::Unready => false,
+            };
+            (!agrees).then(|| format!("{key} in {destination}: {decision:?}, but {permitted} for {verdicts:?}"))
+        };
+        decisions(&self.world()).into_iter().filter_map(compare).collect()
+    }
+
     /// Whether the request may write in the destination, quotas included; and what is true of each mapping.
     pub fn judge(&self, key: &RequestKey, destination: &NamespaceName) -> (bool, Vec<Verdict>) {
         let verdicts = self.verdicts(key, destination);
@@ -183,7 +211,7 @@ fn names_requester(rule: &PolicyRule, ask: &Ask<'_>) -> bool {
 }
 
 /// Anchored; `*` is any run of characters but `/`, `?` one such character.
-fn glob(pattern: &str, name: &str) -> bool {
+pub fn glob(pattern: &str, name: &str) -> bool {
     let mut ends = BTreeSet::from([0]);
     for wanted in pattern.chars() {
         let next = |at: &usize| name[*at..].chars().next().filter(|c| *c != '/' || wanted == '/');

@@ -1,15 +1,18 @@
 //! Each bad field of a policy is refused with its name; what is omitted means what the documentation says.
 
-use jiff::SignedDuration;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{namespace, with};
 use crate::{
     api::{DistributionPolicy, Effect, names},
     core::{
+        decide::Applicable,
         invalid::InvalidField,
         name::SecretType,
-        policy::{Namespace, Policy, Revocation},
+        policy::{Namespace, Policy, Rate, Revocation},
     },
 };
 
@@ -59,6 +62,10 @@ fn a_bad_field_is_refused_by_its_name() {
         ),
         (json!({ "revocation": { "gracePeriod": "soon" } }), "spec.revocation.gracePeriod", "a duration such as"),
         (json!({ "revocation": { "gracePeriod": "-1s" } }), "spec.revocation.gracePeriod", "a duration such as"),
+        (json!({ "revocation": { "gracePeriod": "" } }), "spec.revocation.gracePeriod", "a duration such as"),
+        (json!({ "revocation": { "gracePeriod": "1s1s1s1s" } }), "spec.revocation.gracePeriod", "a duration such as"),
+        (json!({ "revocation": { "gracePeriod": "1000000s" } }), "spec.revocation.gracePeriod", "a duration such as"),
+        (json!({ "revocation": { "gracePeriod": "+1s" } }), "spec.revocation.gracePeriod", "a duration such as"),
         (json!({ "revocation": { "gracePeriod": "721h" } }), "spec.revocation.gracePeriod", "at most 720h"),
         (json!({ "rateLimit": { "writes": 0 } }), "spec.rateLimit", "at least 1"),
         (json!({ "rateLimit": { "writes": 1, "burst": 0 } }), "spec.rateLimit", "at least 1"),
@@ -153,6 +160,26 @@ fn only_a_name_without_glob_and_selector_is_literal() {
 fn a_grace_period_is_read_in_whole_seconds() {
     let revocation = |value: Value| parse(json!({ "revocation": value })).unwrap().revocation;
     assert_eq!(revocation(json!({})), Revocation::Delete(SignedDuration::ZERO));
-    assert_eq!(revocation(json!({ "gracePeriod": "1h30m" })), Revocation::Delete(SignedDuration::from_secs(5_400)));
+    for (written, seconds) in [("1h30m", 5_400), ("30m1h", 5_400), ("1s1s", 2), ("0h", 0), ("720h", 2_592_000)] {
+        let delete = Revocation::Delete(SignedDuration::from_secs(seconds));
+        assert_eq!(revocation(json!({ "gracePeriod": written })), delete, "{written}");
+    }
     assert_eq!(revocation(json!({ "action": "Retain", "gracePeriod": "5m" })), Revocation::Retain);
+}
+
+#[test]
+fn of_several_policies_the_strictest_rate_and_the_smallest_quota_count() {
+    let limits = |rate: Value, quota: u32| parse(json!({ "rateLimit": rate, "limits": { "distributions": quota } }));
+    let slow = limits(json!({ "writes": 1, "per": "6s", "burst": 9 }), 3).unwrap();
+    let short = limits(json!({ "writes": 60, "burst": 2 }), 2).unwrap();
+    let silent = parse(json!({})).unwrap();
+    let place = Namespace::unknown(&namespace("team-a"));
+    let all = [&slow, &short, &silent];
+    let applicable = |policies: &[&Policy]| {
+        let applicable = Applicable::to(&place, false, policies.iter().copied(), Timestamp::UNIX_EPOCH);
+        (applicable.rate(), applicable.quota())
+    };
+    assert_eq!(applicable(&all), (Rate::new(1, Duration::from_secs(6), 2), Some(2)));
+    assert_eq!(applicable(&all[..1]), (slow.rate, Some(3)));
+    assert_eq!(applicable(&all[2..]), (None, None));
 }

@@ -1,0 +1,5 @@
+#![no_main]
+
+use secrets_distributor_fuzz::targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::globs::check(bytes));
