@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::figures::{Figure, Goal};
+use super::figures::{Figure, Goal, times};
 use super::results::Results;
 
 /// How far what a single run took may lie from what most take on the same machine, as a share of it.
@@ -133,7 +133,7 @@ impl fmt::Display for Comparison<'_> {
 }
 
 fn told(figure: &Figure) -> String {
-    figure.ratio.map_or_else(|| figure.measured(), |ratio| format!("{ratio:.2} x"))
+    figure.ratio.map_or_else(|| figure.measured(), |ratio| times(ratio) + " x")
 }
 
 impl fmt::Display for Verdict {

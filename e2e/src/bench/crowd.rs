@@ -5,7 +5,6 @@ use anyhow::Result;
 
 use super::figures::Figures;
 use super::ground::{Ground, POLICIES, Run};
-use super::runs::Runs;
 use crate::progress::narrated;
 
 /// Measures with that many distributions of three keys.
@@ -22,18 +21,11 @@ pub(super) async fn measure(count: usize, rounds: usize) -> Result<Figures> {
         }
     }
     let mut figures = Figures::default();
-    let of = |figure: fn(&Run) -> f64| {
-        [&crowded, &spread].map(|runs| Runs::from(runs.iter().map(figure).collect::<Vec<_>>()))
-    };
+    let of = |figure: fn(&Run) -> f64| [&crowded, &spread].map(|runs| runs.iter().map(figure).collect::<Vec<_>>());
     for (what, [crowded, spread]) in
         [("last Secret", of(|run| run.last)), ("all Ready", of(|run| run.ready)), ("processor time", of(|run| run.cpu))]
     {
-        figures.add(
-            format!("{count} in one namespace, to over {POLICIES}: {what}"),
-            crowded.ratios(&spread),
-            "",
-            Some(1.2),
-        );
+        figures.ratio(format!("{count} in one namespace, to over {POLICIES}: {what}"), crowded, spread, 1.2);
     }
     Ok(figures)
 }

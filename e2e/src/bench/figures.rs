@@ -121,7 +121,7 @@ impl Figure {
 
     /// Nothing, if all runs say the same.
     fn range(&self) -> String {
-        let told = |figure: f64| self.ratio.map_or(number(figure), |_| format!("{figure:.2}"));
+        let told = if self.ratio.is_some() { times } else { number };
         let (low, high) = self.runs.between();
         let (low, high) = (told(low), told(high));
         if low == high { String::new() } else { format!("{low}–{high}") }
@@ -139,7 +139,7 @@ impl Figure {
             self.what.clone(),
             self.measured(),
             self.floor.map(|floor| self.with_unit(floor)).unwrap_or_default(),
-            self.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+            self.ratio.map(times).unwrap_or_default(),
             self.range(),
             goal,
             verdict.to_owned(),
@@ -176,6 +176,11 @@ pub(super) fn number(figure: f64) -> String {
     let thousands: Vec<_> = whole.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     let point = if part.is_empty() { "" } else { "." };
     format!("{}{point}{part}", thousands.join(","))
+}
+
+/// A ratio; a large one without what means nothing in it.
+pub(super) fn times(ratio: f64) -> String {
+    if ratio < 10.0 { format!("{ratio:.2}") } else { number(ratio) }
 }
 
 #[cfg(test)]
@@ -218,5 +223,6 @@ mod tests {
     fn numbers_have_the_digits_that_count() {
         let told = [0.0, 0.0042, 0.25, 1.5, 2.0, 2.046, 12.34, 999.6, 10_000.0, 2_512_345.6].map(number);
         assert_eq!(told, ["0", "0.004", "0.25", "1.5", "2", "2.05", "12.3", "1,000", "10,000", "2,512,346"]);
+        assert_eq!([0.5, 1.0, 12.345, 198.69].map(times), ["0.50", "1.00", "12.3", "199"]);
     }
 }

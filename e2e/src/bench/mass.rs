@@ -114,7 +114,7 @@ impl Bench {
 
     fn tell_growth(&mut self, from: &Size, to: &Size) {
         let what = format!("{} new, all Ready, to {} new", to.count, from.count);
-        self.figures.add(what, to.ready.ratios(&from.ready), "", Some(most_growth(from.count, to.count)));
+        self.figures.add(what, to.ready.ratios(&from.ready), "x", Some(most_growth(from.count, to.count)));
     }
 
     /// Nothing is to do: what it costs nevertheless.

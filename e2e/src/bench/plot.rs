@@ -1,6 +1,6 @@
 //! A picture of the ratios: one bar for each, as long as it is, with the goal as a mark on it.
 
-use super::figures::{Figure, Goal};
+use super::figures::{Figure, Goal, times};
 use super::results::{Measurement, Results};
 
 /// What the name of a figure tells if it is not the operator's, but that of the other one that is measured beside it.
@@ -135,7 +135,7 @@ impl Plot {
             self.rectangle((self.x(goal) - 1.5, 3.0), BAR + 7.0, INK);
         }
         let beyond = if ratio > self.end { "› " } else { "" };
-        self.text(NUMBERS + 32.0, "text-anchor=\"end\" font-weight=\"600\"", &format!("{beyond}{ratio:.2}"));
+        self.text(NUMBERS + 32.0, "text-anchor=\"end\" font-weight=\"600\"", &format!("{beyond}{}", times(ratio)));
         self.text(WIDTH - 20.0, &faint("end"), &figure.measured());
         self.top += LINE;
     }
@@ -196,7 +196,7 @@ mod tests {
         let bars = |colour: &str| drawn.matches(&format!("fill=\"{colour}\"/>")).count();
         // One of each is in the legend.
         assert_eq!([MET, MISSED, OPEN, OTHER].map(bars), [2, 2, 1, 2]);
-        assert!(drawn.contains(">a &lt; b &amp; c</text>") && drawn.contains(">› 40.00</text>"), "{drawn}");
+        assert!(drawn.contains(">a &lt; b &amp; c</text>") && drawn.contains(">› 40</text>"), "{drawn}");
         assert!(!drawn.contains("no ratio"));
     }
 
