@@ -19,7 +19,7 @@ use e2e::site::Site;
 use run::Sweep;
 
 /// How many cases are played where nobody asks for all.
-const SAMPLE: usize = 160;
+const SAMPLE: usize = 120;
 const SEED: u64 = 20260;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

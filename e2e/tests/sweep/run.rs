@@ -48,9 +48,10 @@ impl Sweep {
         }
     }
 
-    /// Plays each scenario without a fault. Answers which calls the operator has made in each.
+    /// Plays each scenario twice without a fault. Answers which calls the operator has made both times: what it learns
+    /// first decides about some.
     pub async fn learn(&self, site: &Site, proxy: &Proxy) -> Result<Vec<(&'static Scenario, Vec<At>)>> {
-        let learned = stream::iter(SCENARIOS).map(|scenario| async move {
+        let learned = stream::iter(SCENARIOS.iter().chain(SCENARIOS)).map(|scenario| async move {
             let played = async {
                 let scene = Scene::new(site, proxy).await?;
                 play(&scene, scenario).await?;
@@ -61,8 +62,11 @@ impl Sweep {
             };
             played.await.with_context(|| format!("{} without a fault", scenario.name))
         });
-        let learned: Vec<_> = learned.buffered(AT_A_TIME).collect().await;
-        learned.into_iter().collect()
+        let learned: Vec<Result<_>> = learned.buffered(AT_A_TIME).collect().await;
+        let learned: Vec<_> = learned.into_iter().collect::<Result<_>>()?;
+        let (once, again) = learned.split_at(SCENARIOS.len());
+        let in_both = |calls: &[At], again: &[At]| calls.iter().filter(|call| again.contains(call)).cloned().collect();
+        Ok(once.iter().zip(again).map(|((scenario, calls), (_, again))| (*scenario, in_both(calls, again))).collect())
     }
 
     /// Plays cases in which the operator lives, many at a time.
