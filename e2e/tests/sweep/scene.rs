@@ -179,9 +179,12 @@ impl<'a> Scene<'a> {
         Which::calls().when(is_meant).nth(at.number)
     }
 
-    /// The operator's calls about Secrets and requests of this scene so far.
+    /// The operator's calls about Secrets and requests of this scene so far. Lists are left out: a namespace is listed as
+    /// often as its delegation takes to be in force, which is another number each time. The suite `gates` is about those.
     pub fn calls(&self) -> Vec<At> {
-        let calls = self.proxy.calls_since(self.start, &Which::calls().when(self.is_ours()));
+        let ours = self.is_ours();
+        let which = Which::calls().when(move |call| ours(call) && call.verb != "list");
+        let calls = self.proxy.calls_since(self.start, &which);
         let abouts = calls.iter().map(|call| about(call, letter(&self.a.namespace, &call.namespace)));
         numbered(&abouts.collect::<Vec<_>>())
     }

@@ -118,7 +118,7 @@ impl<'a> Layout<'a> {
                 }
             }
             5 => {
-                let kind = if detail % 2 == 0 { FileType::Fifo } else { FileType::Socket };
+                let kind = if detail.is_multiple_of(2) { FileType::Fifo } else { FileType::Socket };
                 mknodat(folder, name, kind, Mode::RUSR, 0)
             }
             6 => unlinkat(&folder, name, AtFlags::empty()).or_else(|_| unlinkat(folder, name, AtFlags::REMOVEDIR)),
