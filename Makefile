@@ -15,9 +15,9 @@ endef
 
 # The suites on the control plane: those that inject faults, those that measure, and all others. Most of them wait most
 # of the time, so several run side by side. The one on a node needs root, an image and packages, that of upgrades a build
-# of another revision: each has a target alone.
-suites := $(filter-out node upgrade,$(sort $(basename $(notdir $(wildcard e2e/tests/*)))))
-faults := faults full gates kills late outage proxy rotation stale sweep
+# of another revision, the sweep the machine alone: each has a target of its own.
+suites := $(filter-out node sweep upgrade,$(sort $(basename $(notdir $(wildcard e2e/tests/*)))))
+faults := crash faults full gates kills late outage proxy rotation stale
 alone := fairness
 sociable := $(filter-out $(faults) $(alone),$(suites))
 side_by_side := --no-print-directory --keep-going --output-sync=target --jobs=3
@@ -51,12 +51,17 @@ test: prerequisites ## Check everything: format, lints, unit, property and end-t
 	$(call step,end-to-end tests,$(MAKE) $(side_by_side) $(sociable:%=suite-%))
 	$(call step,end-to-end tests that need the machine alone,$(MAKE) --no-print-directory $(alone:%=suite-%))
 
-# The suite `sweep` plays a sample of its cases, the same each time; with FULL=1 all of them. A violation tells its case,
-# and `SWEEP=case make suite-sweep` plays that one again.
 .PHONY: faults
-faults: prerequisites ## Kill, cut, freeze and starve the operator, and see that the end is the same; FULL=1: at every call.
+faults: prerequisites ## Kill, cut, freeze and starve the operator at every point, and see that the end is the same.
 	@cargo build --locked --workspace --all-targets
 	$(call step,faults,$(MAKE) $(side_by_side) $(faults:%=suite-%))
+
+# Beside other work an API server with 48 scenes answers too late for the bounds. A violation tells its case, and
+# `SWEEP=case make suite-sweep` plays that one again.
+.PHONY: sweep
+sweep: prerequisites ## Play scenarios with each fault at each call, on a machine at rest: a sample; FULL=1: all 3,000 cases.
+	@cargo build --locked --workspace --all-targets
+	@$(MAKE) --no-print-directory suite-sweep
 
 # OPERATOR_IMAGE, an archive of an image that is there, spares building it.
 .PHONY: test-node

@@ -61,7 +61,7 @@ fn chosen(mut cases: Vec<Case>) -> Vec<Case> {
         println!("all {all} cases");
     } else {
         cases.truncate(SAMPLE);
-        println!("{} of {all} cases; all of them: make faults FULL=1", cases.len());
+        println!("{} of {all} cases; all of them: make sweep FULL=1", cases.len());
     }
     cases
 }
