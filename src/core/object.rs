@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use kube::{ResourceExt, api::DynamicObject};
+use kube::{ResourceExt, core::DynamicObject};
 use serde::de::DeserializeOwned;
 
 use super::{

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use kube::api::DynamicObject;
+use kube::core::DynamicObject;
 use secrets_distributor::{
     api::{DistributionPolicy, SecretsDistribution},
     core::{
