@@ -54,6 +54,15 @@ impl Site {
         Ok(tenant)
     }
 
+    /// The same, with a request `r` that has the source under `k` of its Secret, and says so.
+    pub async fn served_tenant(&self, source: &str, content: &[u8]) -> Result<Tenant<'_>> {
+        let tenant = self.tenant_with(source, content).await?;
+        tenant.request("r", json!({ "secrets": [{ "from": source, "to": "k" }] })).await?;
+        tenant.until_content("r", "k", content).await?;
+        tenant.until_ready("r").await?;
+        Ok(tenant)
+    }
+
     /// A namespace that exists already, such as kube-system.
     pub async fn existing(&self, namespace: &str) -> Result<Tenant<'_>> {
         Ok(Tenant { site: self, namespace: namespace.to_owned(), client: self.cluster.client().await? })

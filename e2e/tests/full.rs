@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use e2e::observer::Observer;
 use e2e::proxy::Which;
-use e2e::site::{SOON, Site, Tenant};
+use e2e::site::{SOON, Site};
 use e2e::{ControlPlane, eventually};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -46,15 +46,6 @@ impl Store {
     }
 }
 
-async fn tenant<'a>(site: &'a Site, name: &str) -> Result<Tenant<'a>> {
-    let tenant = site.tenant(name).await?;
-    tenant.grant(&["Source"]).await?;
-    tenant.request("r", json!({ "secrets": [{ "from": "Source", "to": "k" }] })).await?;
-    tenant.until_content("r", "k", b"old").await?;
-    tenant.until_ready("r").await?;
-    Ok(tenant)
-}
-
 #[tokio::test]
 async fn what_is_revoked_goes_while_the_store_is_full_and_the_rest_comes_about_when_it_is_not() -> Result<()> {
     let (site, proxy) = Site::behind_proxy().await?;
@@ -62,7 +53,7 @@ async fn what_is_revoked_goes_while_the_store_is_full_and_the_rest_comes_about_w
     site.sources.set(&[("Source", b"old")])?;
     site.start_operator().await?;
     let mut observer = Observer::start(&site.cluster).await?;
-    let (rotated, revoked) = (tenant(&site, "rotated").await?, tenant(&site, "revoked").await?);
+    let (rotated, revoked) = (site.served_tenant("Source", b"old").await?, site.served_tenant("Source", b"old").await?);
 
     store.alarm("ACTIVATE").await?;
     let (full, mark) = (Instant::now(), proxy.mark());

@@ -7,8 +7,7 @@ use anyhow::{Result, ensure};
 use e2e::eventually;
 use e2e::observer::{History, Observer};
 use e2e::proxy::{Action, Call, Proxy, Rule, Which};
-use e2e::site::{SOON, Site, Tenant};
-use serde_json::json;
+use e2e::site::{SOON, Site};
 
 /// How long a gate is kept shut after everything else has been read.
 const SHUT: Duration = Duration::from_millis(1500);
@@ -73,14 +72,6 @@ fn nothing_was_taken_away(history: &History, since: usize) -> Result<()> {
     Ok(())
 }
 
-async fn tenant<'a>(site: &'a Site, source: &str) -> Result<Tenant<'a>> {
-    let tenant = site.tenant_with(source, b"old").await?;
-    tenant.request("r", json!({ "secrets": [{ "from": source, "to": "k" }] })).await?;
-    tenant.until_content("r", "k", b"old").await?;
-    tenant.until_ready("r").await?;
-    Ok(tenant)
-}
-
 #[tokio::test]
 async fn nothing_is_written_denied_or_revoked_before_everything_has_been_read() -> Result<()> {
     let (site, proxy) = Site::behind_proxy().await?;
@@ -91,7 +82,7 @@ async fn nothing_is_written_denied_or_revoked_before_everything_has_been_read() 
         for (action, times) in troubles() {
             number += 1;
             let source = format!("Gate{number}");
-            let tenant = tenant(&site, &source).await?;
+            let tenant = site.served_tenant(&source, b"old").await?;
             site.kill_operator()?;
             // Something to write, once it may.
             site.sources.set(&[(&source, b"new")])?;
@@ -127,7 +118,7 @@ async fn policies_that_cannot_be_listed_again_revoke_nothing() -> Result<()> {
     let (site, proxy) = Site::behind_proxy().await?;
     site.start_operator().await?;
     let mut observer = Observer::start(&site.cluster).await?;
-    let tenant = tenant(&site, "Relist").await?;
+    let tenant = site.served_tenant("Relist", b"old").await?;
     let before = observer.history().await?.len();
     let policies = || Which::calls().resource("distributionpolicies");
 
@@ -158,7 +149,7 @@ async fn a_revocation_that_the_watch_has_not_shown_yet_holds_for_every_write() -
     let (site, proxy) = Site::behind_proxy().await?;
     site.start_operator().await?;
     let mut observer = Observer::start(&site.cluster).await?;
-    let tenant = tenant(&site, "Lagging").await?;
+    let tenant = site.served_tenant("Lagging", b"old").await?;
     let watch = || Which::calls().resource("distributionpolicies").verbs(&["watch"]);
 
     let lagging = proxy.rule(watch(), Action::HoldEvents);

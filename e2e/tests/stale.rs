@@ -6,9 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use e2e::observer::Observer;
 use e2e::proxy::{FreezableProxy, Proxy, Which};
-use e2e::site::{SOON, Site, Tenant};
+use e2e::site::{SOON, Site};
 use e2e::{OperatorConfig, SecondApiServer, eventually};
-use serde_json::json;
 
 /// A confirmation of the policies serves for two seconds.
 const CONFIRMED_FOR: Duration = Duration::from_millis(2500);
@@ -38,21 +37,12 @@ async fn stale() -> Result<Stale> {
     Ok(Stale { site, store, proxy, _second: second })
 }
 
-async fn tenant<'a>(site: &'a Site, name: &str) -> Result<Tenant<'a>> {
-    let tenant = site.tenant(name).await?;
-    tenant.grant(&["Source"]).await?;
-    tenant.request("r", json!({ "secrets": [{ "from": "Source", "to": "k" }] })).await?;
-    tenant.until_content("r", "k", b"old").await?;
-    tenant.until_ready("r").await?;
-    Ok(tenant)
-}
-
 #[tokio::test]
 async fn nothing_that_was_revoked_is_written_through_an_api_server_with_a_frozen_store() -> Result<()> {
     let Stale { site, store, proxy, _second } = stale().await?;
     let mut observer = Observer::start(&site.cluster).await?;
     site.sources.set(&[("Source", b"old")])?;
-    let (kept, revoked) = (tenant(&site, "kept").await?, tenant(&site, "revoked").await?);
+    let (kept, revoked) = (site.served_tenant("Source", b"old").await?, site.served_tenant("Source", b"old").await?);
     store.freeze();
     tokio::time::sleep(CONFIRMED_FOR).await;
 

@@ -12,13 +12,15 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams, Request},
     core::ApiResource,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
     events::{Note, news},
+    parse::version_of,
     recorder::{self, Recorder},
     secret_api::METADATA_ONLY,
+    watched::Watched,
 };
 use crate::{
     api::{
@@ -235,22 +237,10 @@ pub async fn patch_status(
     let request = Request::new(api.resource_url()).patch_subresource("status", name, &params, &patch);
     let mut request = request.map_err(|_| ApiFailure::Garbled)?;
     request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(METADATA_ONLY));
-    match tokio::time::timeout(timeout, api.clone().into_client().request::<Written>(request)).await {
-        Ok(answer) => Ok(answer?.metadata.resource_version.parse().unwrap_or_default()),
+    match tokio::time::timeout(timeout, api.clone().into_client().request::<Watched>(request)).await {
+        Ok(answer) => Ok(version_of(&answer?.0.metadata)),
         Err(_) => Err(ApiFailure::Unreachable),
     }
-}
-
-/// What is read of the answer.
-#[derive(Deserialize)]
-struct Written {
-    metadata: WrittenMetadata,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WrittenMetadata {
-    resource_version: String,
 }
 
 /// What the object must be. Without a version, where none is known.
