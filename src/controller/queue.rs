@@ -26,7 +26,7 @@ pub enum Priority {
     Change,
     /// Something is tried again, or looked at again.
     Retry,
-    /// Everything is written, and the status does not say so yet.
+    /// Every Secret is as it shall be, and the status does not say so yet.
     Status,
 }
 

@@ -30,6 +30,9 @@ use crate::{
 /// For how long the same again is counted up instead of told anew.
 const RECENT: SignedDuration = SignedDuration::from_mins(10);
 
+/// How many may have been told before any is forgotten.
+const LOOKED_THROUGH_FROM: usize = 256;
+
 /// The longest name of an object.
 const MAX_NAME: usize = 253;
 
@@ -41,11 +44,20 @@ pub struct Recorder {
     client: Client,
     timeout: Duration,
     trace_url: Option<TraceUrl>,
-    told: Mutex<HashMap<Told, Tally>>,
+    told: Mutex<Recently>,
 }
 
 /// What was told: of which object (its UID), the reason, the text.
 type Told = (String, String, String);
+
+/// What was told of late, and some of what was told before that.
+#[derive(Debug, Default)]
+struct Recently {
+    tallies: HashMap<Told, Tally>,
+    /// How many there are when what is not recent is dropped: looked for each time, it would cost the more the more is
+    /// told.
+    most: usize,
+}
 
 #[derive(Clone, Debug)]
 struct Tally {
@@ -70,18 +82,17 @@ impl Recorder {
         };
         let written = timeout(self.timeout, self.write(note, about, &tally)).await;
         let written = written.unwrap_or(Err(ApiFailure::Unreachable));
+        let mut recently = self.recently();
         match &written {
-            Ok(()) => drop(self.told().insert(told, tally)),
+            Ok(()) => recently.keep(told, tally),
             // For instance because somebody has deleted the event: the next one is a new one.
-            Err(_) => drop(self.told().remove(&told)),
+            Err(_) => drop(recently.tallies.remove(&told)),
         }
         written
     }
 
     fn recent(&self, told: &Told, now: Timestamp) -> Option<Tally> {
-        let mut all = self.told();
-        all.retain(|_, tally| now.duration_since(tally.last) < RECENT);
-        all.get(told).cloned()
+        self.recently().tallies.get(told).filter(|tally| tally.is_recent(now)).cloned()
     }
 
     async fn write(&self, note: &Note, about: &ObjectReference, tally: &Tally) -> Result<(), ApiFailure> {
@@ -99,8 +110,25 @@ impl Recorder {
         Ok(written.map(drop)?)
     }
 
-    fn told(&self) -> MutexGuard<'_, HashMap<Told, Tally>> {
+    fn recently(&self) -> MutexGuard<'_, Recently> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recently {
+    fn keep(&mut self, told: Told, tally: Tally) {
+        if self.tallies.len() >= self.most {
+            let now = tally.last;
+            self.tallies.retain(|_, tally| tally.is_recent(now));
+            self.most = (2 * self.tallies.len()).max(LOOKED_THROUGH_FROM);
+        }
+        self.tallies.insert(told, tally);
+    }
+}
+
+impl Tally {
+    fn is_recent(&self, now: Timestamp) -> bool {
+        now.duration_since(self.last) < RECENT
     }
 }
 
@@ -164,6 +192,18 @@ fn event(note: &Note, about: &ObjectReference, tally: &Tally, trace_url: Option<
 mod tests {
     use super::*;
     use crate::core::name::SecretName;
+
+    #[test]
+    fn what_was_told_of_late_is_known_however_much_was_told_and_what_is_old_does_not_stay() {
+        let (now, told) = (Timestamp::now(), |i: usize| (format!("uid-{i}"), String::new(), String::new()));
+        let tally = |last| Tally { event: String::new(), count: 1, last };
+        let mut recently = Recently::default();
+        let old = now.checked_sub(RECENT).unwrap();
+        (0..10_000).for_each(|i| recently.keep(told(i), tally(old)));
+        (10_000..20_000).for_each(|i| recently.keep(told(i), tally(now)));
+        let known = |range: std::ops::Range<usize>| range.filter(|i| recently.tallies.contains_key(&told(*i))).count();
+        assert_eq!((known(0..10_000), known(10_000..20_000)), (0, 10_000));
+    }
 
     #[test]
     fn the_name_of_an_event_fits_and_is_one() {

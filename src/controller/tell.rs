@@ -43,7 +43,7 @@ pub struct Untold {
     ended: Vec<(Ended, Option<Reason>)>,
     failure: Option<&'static str>,
     next: Next,
-    /// All is written as it should be, and nothing was taken away: that the status says so later harms nobody.
+    /// All is written as it should be, or is gone as it should: that the status says so later harms nobody.
     can_wait: bool,
 }
 
@@ -60,7 +60,8 @@ impl Context {
         let failure = done.iter().find_map(|done| done.failure.filter(|_| done.ended().0 == Ended::Failed));
         let ended = ended(&plan, &done, &cleared);
         let settled = plan.is_complete() && !done.iter().any(|done| done.put_off);
-        let all_is_well = plan.leftovers.is_empty() && done.iter().all(|done| done.end == End::Synced);
+        let is_final = |done: &Done| matches!(done.end, End::Synced | End::Denied(_));
+        let all_is_well = cleared.failure.is_none() && done.iter().all(is_final);
         Untold {
             term,
             changed: done.iter().any(|done| done.changed.is_some()),

@@ -78,7 +78,12 @@ impl Api {
         let (status, answer) = match parts.method {
             Method::POST if path.ends_with("/secrets") => match *self.refuses.lock().unwrap() {
                 Some(code) => (code, json!({ "kind": "Status", "code": code, "status": "Failure", "message": "no" })),
-                None => (201, json!({ "metadata": { "uid": "s", "resourceVersion": "7", "name": "r" } })),
+                None => {
+                    let mut written = json!({ "metadata": body["metadata"] });
+                    written["metadata"]["uid"] = "s".into();
+                    written["metadata"]["resourceVersion"] = "7".into();
+                    (201, written)
+                }
             },
             Method::GET if path.ends_with("/distributionpolicies") => {
                 let policy = json!({ "metadata": { "name": "p", "uid": "p", "generation": 1 } });
