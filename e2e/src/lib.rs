@@ -38,6 +38,7 @@ mod random;
 mod scraping;
 mod second_server;
 pub mod site;
+mod sources;
 pub mod state;
 pub mod supervisor;
 pub mod used;

@@ -1,7 +1,6 @@
 //! A cluster with the operator at work on it, as a platform team would have it.
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -23,7 +22,8 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::proxy::Proxy;
-use crate::{ControlPlane, Exit, Mount, Operator, OperatorConfig, eventually, is_ready, loopback};
+use crate::sources::Sources;
+use crate::{ControlPlane, Exit, Operator, OperatorConfig, eventually, is_ready, loopback};
 
 /// How long a change may take to show. Generous: what is tested is that it comes about, not how fast.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -41,41 +41,6 @@ pub struct Site {
     pub sources: Sources,
 }
 
-/// The mounted folder: each source can be set by itself; every change is a new generation of all.
-pub struct Sources {
-    mount: Mount,
-    files: Mutex<BTreeMap<String, Vec<u8>>>,
-}
-
-impl Sources {
-    fn new(mount: Mount) -> Result<Self> {
-        let sources = Self { mount, files: Mutex::default() };
-        sources.set(&[("Always", b"there")])?;
-        Ok(sources)
-    }
-
-    /// Sets some sources, in one new generation.
-    pub fn set(&self, sources: &[(&str, &[u8])]) -> Result<()> {
-        self.change(|files| files.extend(sources.iter().map(|(name, bytes)| (name.to_string(), bytes.to_vec()))))
-    }
-
-    /// Removes a source, in a new generation.
-    pub fn remove(&self, name: &str) -> Result<()> {
-        self.change(|files| drop(files.remove(name)))
-    }
-
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) -> Result<()> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut files);
-        self.mount.write(&files.iter().collect::<Vec<_>>())
-    }
-
-    /// The folder itself.
-    pub fn mount(&self) -> &Mount {
-        &self.mount
-    }
-}
-
 impl Site {
     /// Starts one with the operator's settings as they are by default.
     pub async fn start() -> Result<Self> {
@@ -89,7 +54,7 @@ impl Site {
         let cluster = ControlPlane::start().await?;
         cluster.install().await?;
         let sources = Sources::new(cluster.mount()?)?;
-        let config = OperatorConfig::new(sources.mount.path());
+        let config = OperatorConfig::new(sources.mount().path());
         Ok(Self { cluster, sources, config, delegation: "delegation", operator: Mutex::default() })
     }
 
@@ -146,6 +111,22 @@ impl Site {
     /// Starts the operator where it cannot become ready.
     pub async fn launch_operator(&self) -> Result<()> {
         *self.operator() = Some(Operator::start(&self.cluster, self.config.clone()).await?);
+        Ok(())
+    }
+
+    /// Starts another replica, under a name that no other has, and waits until it is ready.
+    pub async fn start_replica(&self, pod: &str) -> Result<Operator> {
+        let mut config = self.config.clone();
+        config.environment.push(("POD_NAME".to_owned(), pod.to_owned()));
+        let mut replica = Operator::start(&self.cluster, config).await?;
+        replica.wait_ready(SOON).await?;
+        Ok(replica)
+    }
+
+    /// Kills the operator: it is that replica from here on.
+    pub fn replace_operator(&self, by: Operator) -> Result<()> {
+        self.kill_operator()?;
+        *self.operator() = Some(by);
         Ok(())
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use futures::{Stream, TryStreamExt, pin_mut};
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, PartialObjectMeta, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
 use secrets_distributor::api::{SecretsDistribution, names};
 
@@ -44,26 +44,32 @@ impl Place {
 
     /// Waits for so many Secrets with a label to be written.
     pub(super) async fn secrets_labelled(&self, label: &str, count: usize) -> Result<Arrivals> {
-        let api: Api<Secret> = Api::all(self.client.clone());
-        let events = api.watch_metadata(&WatchParams::default().labels(label), &self.version).await?;
-        collect(events, count, |event| written(event).is_some()).await
+        self.watch_secrets(label, count, |event| written(event).is_some()).await
     }
 
     /// Waits for so many Secrets of the operator to be gone.
     pub(super) async fn gone(&self, count: usize) -> Result<Arrivals> {
-        let api: Api<Secret> = Api::all(self.client.clone());
-        let ours = WatchParams::default().labels(names::OWNER_UID);
-        let events = api.watch_metadata(&ours, &self.version).await?;
-        collect(events, count, |event| matches!(event, WatchEvent::Deleted(_))).await
+        self.watch_secrets(names::OWNER_UID, count, |event| matches!(event, WatchEvent::Deleted(_))).await
+    }
+
+    async fn watch_secrets(
+        &self,
+        label: &str,
+        count: usize,
+        has_come: impl Fn(&WatchEvent<PartialObjectMeta<Secret>>) -> bool,
+    ) -> Result<Arrivals> {
+        let (api, params) = (Api::<Secret>::all(self.client.clone()), WatchParams::default().labels(label));
+        let watch = async |version: &str| Ok(api.watch_metadata(&params, version).await?.boxed());
+        collect(&self.version, watch, count, has_come).await
     }
 
     /// Waits for so many requests to be Ready, of those whose names count.
     pub(super) async fn ready(&self, count: usize, counts: impl Fn(&str) -> bool) -> Result<Arrivals> {
-        let api: Api<SecretsDistribution> = Api::all(self.client.clone());
-        let events = api.watch(&WatchParams::default(), &self.version).await?;
+        let (api, params) = (Api::<SecretsDistribution>::all(self.client.clone()), WatchParams::default());
+        let watch = async |version: &str| Ok(api.watch(&params, version).await?.boxed());
         let is_ready = |request: &SecretsDistribution| request.status.as_ref().is_some_and(is_ready);
         let counts = |request: &SecretsDistribution| is_ready(request) && counts(&request.name_any());
-        collect(events, count, |event| written(event).is_some_and(counts)).await
+        collect(&self.version, watch, count, |event| written(event).is_some_and(counts)).await
     }
 }
 
@@ -75,23 +81,32 @@ fn written<K>(event: &WatchEvent<K>) -> Option<&K> {
     }
 }
 
-/// Waits until what is looked for has come about for so many objects.
+type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
+
+/// Waits until what is looked for has come about for so many objects. A watch that ends is resumed: the API server ends
+/// those of a kind that it takes up anew, some time after the kind was made.
 async fn collect<K: ResourceExt>(
-    events: impl Stream<Item = kube::Result<WatchEvent<K>>>,
+    from: &str,
+    watch: impl AsyncFn(&str) -> kube::Result<Events<K>>,
     count: usize,
     has_come: impl Fn(&WatchEvent<K>) -> bool,
 ) -> Result<Arrivals> {
-    pin_mut!(events);
-    let mut seen = BTreeMap::new();
+    let (mut seen, mut version) = (BTreeMap::new(), from.to_owned());
     while seen.len() < count {
-        let event = events.try_next().await?.context("the watch has ended")?;
-        let has_come = has_come(&event);
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) if has_come => {
-                seen.entry((object.namespace(), object.name_any())).or_insert_with(Instant::now);
+        let mut events = watch(&version).await?;
+        while seen.len() < count {
+            let Some(event) = events.try_next().await? else { break };
+            let has_come = has_come(&event);
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                    version = object.resource_version().context("an object without a version")?;
+                    if has_come {
+                        seen.entry((object.namespace(), object.name_any())).or_insert_with(Instant::now);
+                    }
+                }
+                WatchEvent::Error(status) => bail!("the watch has failed: {}", status.message),
+                WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
             }
-            WatchEvent::Error(status) => bail!("the watch has failed: {}", status.message),
-            _ => {}
         }
     }
     let mut times: Vec<_> = seen.into_values().collect();

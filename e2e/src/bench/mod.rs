@@ -33,12 +33,13 @@ use serde_json::{Value, json};
 use self::compare::Comparison;
 use self::figures::Figures;
 use self::results::{Measurement, Results};
+use crate::collector::Mood;
 use crate::site::Tenant;
 
 /// Measures what tracing costs, and tells.
-pub async fn tracing(count: usize, rounds: usize, json: Option<&Path>) -> Result<()> {
-    tell("tracing", "what tracing costs, against the same without it", tracing::measure(count, rounds).await?, json)
-        .await
+pub async fn tracing(count: usize, rounds: usize, moods: &[Mood], json: Option<&Path>) -> Result<()> {
+    let figures = tracing::measure(count, rounds, moods).await?;
+    tell("tracing", "what tracing costs, against the same without it", figures, json).await
 }
 
 /// Measures how long people wait for answers, and tells.

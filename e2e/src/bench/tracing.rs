@@ -20,9 +20,7 @@ use crate::site::Site;
 /// Namespaces that share the distributions of a run.
 const NAMESPACES: usize = 10;
 
-const SETTINGS: [Mood; 4] = [Mood::Works, Mood::Refuses, Mood::Hangs, Mood::Fails];
-
-/// The pairs of one setting.
+/// The pairs with one collector.
 struct Row {
     mood: Mood,
     /// Each beside the one without tracing.
@@ -50,13 +48,13 @@ struct Half {
     namespaces: Vec<String>,
 }
 
-/// Measures so many pairs of each setting. The two halves take turns, so that neither profits from its control plane.
-pub(super) async fn measure(count: usize, rounds: usize) -> Result<Figures> {
+/// Measures so many pairs with each collector. The two halves take turns, so that neither profits from its control plane.
+pub(super) async fn measure(count: usize, rounds: usize, moods: &[Mood]) -> Result<Figures> {
     let collector = Collector::start().await?;
     let (mut one, mut other) = tokio::try_join!(Half::prepare(), Half::prepare())?;
     // The first run meets a control plane that has done nothing yet: it counts for none.
     narrated("to warm up", both(&one, &other, count)).await?;
-    let mut rows = SETTINGS.map(|mood| Row { mood, pairs: Vec::new() });
+    let mut rows: Vec<_> = moods.iter().map(|mood| Row { mood: *mood, pairs: Vec::new() }).collect();
     for round in 0..rounds {
         for row in &mut rows {
             collector.set(row.mood);
@@ -65,8 +63,10 @@ pub(super) async fn measure(count: usize, rounds: usize) -> Result<Figures> {
             row.pairs.push(narrated(&what, both(&one, &other, count)).await?);
             std::mem::swap(&mut one, &mut other);
         }
-        // Else each setting would always have the same half.
-        std::mem::swap(&mut one, &mut other);
+        // Else, if there is an even number of collectors, each would always have the same half.
+        if rows.len() % 2 == 0 {
+            std::mem::swap(&mut one, &mut other);
+        }
     }
     Ok(figures(count, &rows))
 }
@@ -158,7 +158,7 @@ impl Row {
     }
 }
 
-fn figures(count: usize, rows: &[Row; SETTINGS.len()]) -> Figures {
+fn figures(count: usize, rows: &[Row]) -> Figures {
     let mut figures = Figures::default();
     let off: Vec<_> = rows.iter().flat_map(|row| row.of(0, |run| run.memory)).collect();
     figures.add(format!("{count} new, tracing off: memory"), off, "MiB", None);

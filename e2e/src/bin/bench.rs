@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use e2e::bench;
+use e2e::{Mood, bench};
 use tokio::runtime::Runtime;
 
 /// Measures the operator on a control plane of its own.
@@ -26,9 +26,12 @@ enum What {
         /// Distributions in each run.
         #[arg(long, default_value_t = 1000)]
         count: usize,
-        /// Runs of each setting.
+        /// Runs with each collector.
         #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..))]
         rounds: u8,
+        /// What the collector does; several, separated by commas.
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Mood::Works, Mood::Refuses, Mood::Hangs, Mood::Fails])]
+        collector: Vec<Mood>,
         /// To which file the figures are added, as JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -147,7 +150,9 @@ enum What {
 impl What {
     async fn run(self) -> Result<()> {
         match self {
-            Self::Tracing { count, rounds, json } => bench::tracing(count, rounds.into(), json.as_deref()).await,
+            Self::Tracing { count, rounds, collector, json } => {
+                bench::tracing(count, rounds.into(), &collector, json.as_deref()).await
+            }
             Self::Decisions { json } => bench::decisions(json.as_deref()).await,
             Self::Mass { count, rounds, steady, json } => {
                 bench::mass(&count, rounds.into(), Duration::from_secs(steady.into()), json.as_deref()).await

@@ -31,17 +31,30 @@ pub struct Fault {
     name: &'static str,
     /// What the proxy does.
     pub action: Action,
-    /// The operator is killed while the proxy holds the call.
-    pub kills: bool,
+    pub fate: Fate,
+}
+
+/// What becomes of the operator while the proxy holds the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Lives,
+    /// It is killed, and started again.
+    Dies,
+    /// It is killed, and a replica on standby takes over.
+    IsSucceeded,
 }
 
 impl Fault {
     /// All of them, the deaths first.
     pub fn all() -> Vec<Self> {
-        let deaths = [("kill-before", Action::Hold), ("kill-after", Action::HoldReply)];
-        let deaths = deaths.into_iter().map(|(name, action)| Self { name, action, kills: true });
-        let faults = Action::faults().into_iter().map(|(name, action)| Self { name, action, kills: false });
-        deaths.chain(faults).collect()
+        let deaths = [
+            ("kill-before", Action::Hold, Fate::Dies),
+            ("kill-after", Action::HoldReply, Fate::Dies),
+            ("failover-before", Action::Hold, Fate::IsSucceeded),
+            ("failover-after", Action::HoldReply, Fate::IsSucceeded),
+        ];
+        let faults = Action::faults().into_iter().map(|(name, action)| (name, action, Fate::Lives));
+        deaths.into_iter().chain(faults).map(|(name, action, fate)| Self { name, action, fate }).collect()
     }
 
     /// A watch has no whole body that could be damaged: it would be held for minutes.

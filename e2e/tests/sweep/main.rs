@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod case;
+mod replicas;
 mod run;
 mod scenarios;
 mod scene;
@@ -12,10 +13,11 @@ mod scene;
 use std::env;
 
 use anyhow::Result;
-use case::Case;
+use case::{Case, Fate};
 use e2e::OperatorConfig;
 use e2e::observer::Observer;
 use e2e::site::Site;
+use replicas::Replicas;
 use run::Sweep;
 
 /// How many cases are played where nobody asks for all.
@@ -25,13 +27,7 @@ const SEED: u64 = 20260;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_fault_or_death_at_whichever_call_the_end_is_the_same_and_nothing_is_written_after_it() -> Result<()> {
     let (site, proxy) = Site::behind_proxy().await?;
-    // A namespace's first writes need not wait: what is swept are the calls, and how many there are.
-    let with_timeout = |timeout: &str| {
-        let arguments =
-            vec!["--rate-limit=100000/1s".to_owned(), "--workers=64".to_owned(), format!("--api-timeout={timeout}")];
-        move |config: OperatorConfig| OperatorConfig { arguments, ..config }
-    };
-    let site = site.configured(with_timeout("2s"));
+    let site = site.configured(with(&["--api-timeout=2s"]));
     site.start_operator().await?;
     let mut observer = Observer::start(&site.cluster).await?;
     let sweep = Sweep::new();
@@ -41,16 +37,25 @@ async fn whatever_fault_or_death_at_whichever_call_the_end_is_the_same_and_nothi
             chosen(sweep.learn(&site, &proxy).await?.into_iter().flat_map(|(s, calls)| Case::all(s, &calls)).collect())
         }
     };
-    let (deaths, faults): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.fault.kills);
-    sweep.faults(&site, &proxy, &faults).await;
+    let of = |fate| cases.iter().filter(|case| case.fault.fate == fate).cloned().collect::<Vec<_>>();
+    sweep.faults(&site, &proxy, &of(Fate::Lives)).await;
     // A call is held until others are held, too.
-    let site = site.configured(with_timeout("30s"));
+    let site = site.configured(with(&["--api-timeout=30s", "--lease-duration=4s"]));
     site.restart_operator().await?;
-    sweep.deaths(&site, &proxy, &deaths).await?;
+    sweep.deaths(&site, &proxy, &Replicas::alone(&site, &proxy), &of(Fate::Dies)).await?;
+    let replicas = Replicas::with_standby(&site, &proxy).await?;
+    sweep.deaths(&site, &proxy, &replicas, &of(Fate::IsSucceeded)).await?;
     sweep.see_history(&observer.history().await?);
     println!("{}", sweep.summary());
     sweep.check();
     Ok(())
+}
+
+/// A namespace's first writes need not wait: what is swept are the calls, and how many there are.
+fn with(more: &[&str]) -> impl FnOnce(OperatorConfig) -> OperatorConfig {
+    let usual = ["--rate-limit=100000/1s", "--workers=64"];
+    let arguments = usual.iter().chain(more).map(ToString::to_string).collect();
+    move |config| OperatorConfig { arguments, ..config }
 }
 
 fn chosen(mut cases: Vec<Case>) -> Vec<Case> {

@@ -13,6 +13,7 @@ use futures::stream::{self, StreamExt};
 use kube::ResourceExt;
 
 use crate::case::{At, Case};
+use crate::replicas::Replicas;
 use crate::scenarios::{SCENARIOS, Scenario};
 use crate::scene::{BYSTANDER, Scene};
 
@@ -98,18 +99,18 @@ impl Sweep {
     }
 
     /// Plays cases in which the operator is killed, many at a time: one death is that of all that hold their call then.
-    pub async fn deaths(&self, site: &Site, proxy: &Proxy, cases: &[Case]) -> Result<()> {
+    pub async fn deaths(&self, site: &Site, proxy: &Proxy, replicas: &Replicas<'_>, cases: &[Case]) -> Result<()> {
         self.total.set(self.total.get() + cases.len());
         let played = async {
             for cases in cases.chunks(AT_A_TIME) {
-                self.death(site, proxy, cases).await?;
+                self.death(site, proxy, replicas, cases).await?;
             }
             anyhow::Ok(())
         };
         self.narrated(played).await
     }
 
-    async fn death(&self, site: &Site, proxy: &Proxy, cases: &[Case]) -> Result<()> {
+    async fn death(&self, site: &Site, proxy: &Proxy, replicas: &Replicas<'_>, cases: &[Case]) -> Result<()> {
         let scenes = join_all(cases.iter().map(|case| async move {
             let scene = self.scene(site, proxy, case).await?;
             let rule = proxy.rule(scene.call(&case.at), case.fault.action.clone());
@@ -117,14 +118,20 @@ impl Sweep {
         }));
         let scenes: Vec<_> = scenes.await.into_iter().collect::<Result<_>>()?;
         let rules: Vec<_> = scenes.iter().map(|(_, _, rule)| rule).collect();
-        let played = join_all(scenes.iter().map(|(case, scene, rule)| async move {
-            let played = async {
-                play_under(rule, scene, case).await?;
+        let playing = join_all(scenes.iter().map(|(case, scene, rule)| play_under(rule, scene, case)));
+        let (killed, played) = tokio::join!(kill_all(replicas, &rules), playing);
+        killed?;
+        // While it starts nothing is written, which says nothing about the end.
+        site.until_readyz(200, "leader: leading").await?;
+        let ends = scenes.iter().zip(played).map(|((case, scene, rule), played)| async move {
+            let ended = async {
+                played?;
                 self.see_end(scene, rule, case).await
             };
-            self.ended(case, played.await);
-        }));
-        tokio::join!(kill_all(site, proxy, &rules), played).0
+            self.ended(case, ended.await);
+        });
+        join_all(ends).await;
+        Ok(())
     }
 
     async fn scene<'a>(&self, site: &'a Site, proxy: &'a Proxy, case: &Case) -> Result<Scene<'a>> {
@@ -201,9 +208,9 @@ impl Sweep {
     }
 }
 
-/// Kills the operator and starts it again, whenever each rule that is left holds its call or has had its time: what one
-/// holds can be what another waits for.
-async fn kill_all(site: &Site, proxy: &Proxy, rules: &[&Rule]) -> Result<()> {
+/// Kills the operator whenever each rule that is left holds its call or has had its time: what one holds can be what
+/// another waits for.
+async fn kill_all(replicas: &Replicas<'_>, rules: &[&Rule]) -> Result<()> {
     let mut left = rules.to_vec();
     while !left.is_empty() {
         let all = join_all(left.iter().map(|rule| rule.hit_unless_lifted()));
@@ -211,11 +218,7 @@ async fn kill_all(site: &Site, proxy: &Proxy, rules: &[&Rule]) -> Result<()> {
         let _ = tokio::time::timeout(HELD, all).await;
         let (held, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|rule| !rule.hits().is_empty());
         if !held.is_empty() {
-            site.kill_operator()?;
-            // What was held and not forwarded is gone with the one who sent it.
-            proxy.disconnect();
-            held.iter().for_each(|rule| rule.lift());
-            site.launch_operator().await?;
+            replicas.kill(|| held.iter().for_each(|rule| rule.lift())).await?;
         }
         left = others.into_iter().filter(|rule| !rule.is_lifted()).collect();
     }
