@@ -42,9 +42,9 @@ async fn whatever_fault_or_death_at_whichever_call_the_end_is_the_same_and_nothi
     // A call is held until others are held, too.
     let site = site.configured(with(&["--api-timeout=30s", "--lease-duration=4s"]));
     site.restart_operator().await?;
-    sweep.deaths(&site, &proxy, &Replicas::alone(&site, &proxy), &of(Fate::Dies)).await?;
+    sweep.deaths(&Replicas::alone(&site, &proxy), &of(Fate::Dies)).await?;
     let replicas = Replicas::with_standby(&site, &proxy).await?;
-    sweep.deaths(&site, &proxy, &replicas, &of(Fate::IsSucceeded)).await?;
+    sweep.deaths(&replicas, &of(Fate::IsSucceeded)).await?;
     sweep.see_history(&observer.history().await?);
     println!("{}", sweep.summary());
     sweep.check();

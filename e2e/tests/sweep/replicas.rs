@@ -9,8 +9,8 @@ use e2e::site::Site;
 
 /// The operator as it runs, alone or with a replica on standby.
 pub struct Replicas<'a> {
-    site: &'a Site,
-    proxy: &'a Proxy,
+    pub site: &'a Site,
+    pub proxy: &'a Proxy,
     standby: RefCell<Option<Operator>>,
     /// How many there were: a killed one's name is not used again, or its successor would pass for it.
     started: Cell<usize>,

@@ -99,18 +99,19 @@ impl Sweep {
     }
 
     /// Plays cases in which the operator is killed, many at a time: one death is that of all that hold their call then.
-    pub async fn deaths(&self, site: &Site, proxy: &Proxy, replicas: &Replicas<'_>, cases: &[Case]) -> Result<()> {
+    pub async fn deaths(&self, replicas: &Replicas<'_>, cases: &[Case]) -> Result<()> {
         self.total.set(self.total.get() + cases.len());
         let played = async {
             for cases in cases.chunks(AT_A_TIME) {
-                self.death(site, proxy, replicas, cases).await?;
+                self.death(replicas, cases).await?;
             }
             anyhow::Ok(())
         };
         self.narrated(played).await
     }
 
-    async fn death(&self, site: &Site, proxy: &Proxy, replicas: &Replicas<'_>, cases: &[Case]) -> Result<()> {
+    async fn death(&self, replicas: &Replicas<'_>, cases: &[Case]) -> Result<()> {
+        let Replicas { site, proxy, .. } = replicas;
         let scenes = join_all(cases.iter().map(|case| async move {
             let scene = self.scene(site, proxy, case).await?;
             let rule = proxy.rule(scene.call(&case.at), case.fault.action.clone());
