@@ -15,9 +15,17 @@ use opentelemetry_sdk::{
     error::{OTelSdkError, OTelSdkResult},
     trace::{SpanData, SpanExporter},
 };
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 
 use super::keep::Ledger;
+
+/// How long nothing is sent after a batch that was not taken. To put batches together for a collector that answers each
+/// with an error costs as much as one that takes them, and helps nobody. Meanwhile the queue fills, so that a short
+/// trouble loses no more than the batch. Must be below the time of the last flush: an operator that leaves tries again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Exports on the runtime: the thread that hands the batches over has none, and the connections need one.
 #[derive(Debug)]
@@ -60,12 +68,52 @@ impl<E: SpanExporter + fmt::Debug + 'static> SpanExporter for Deliver<E> {
             self.ledger.drop_spans(count);
         }
         self.tell(delivered);
-        if delivered { Ok(()) } else { Err(OTelSdkError::InternalFailure("not delivered".into())) }
+        if delivered {
+            return Ok(());
+        }
+        // It ends early with the runtime alone, and then there is nothing to wait for.
+        self.runtime.spawn(async { sleep(PAUSE).await }).await.ok();
+        Err(OTelSdkError::InternalFailure("not delivered".into()))
     }
 
     fn set_resource(&mut self, resource: &Resource) {
         if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
             exporter.set_resource(resource);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+    use std::sync::atomic::AtomicUsize;
+    use tokio::time::Instant;
+
+    /// Fails as many times as it is told, and then takes everything.
+    #[derive(Debug)]
+    struct Failing(AtomicUsize);
+
+    impl SpanExporter for Failing {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            let fails = |left: usize| left.checked_sub(1);
+            match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails) {
+                Ok(_) => Err(OTelSdkError::InternalFailure("refused".into())),
+                Err(_) => Ok(()),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_batch_that_was_not_taken_nothing_is_sent_for_a_while() {
+        let ledger = Arc::new(Ledger::new(Metrics::new(true)));
+        let deliver = Deliver::new(Failing(AtomicUsize::new(2)), Handle::current(), ledger, Duration::from_secs(30));
+        let mut took = Vec::new();
+        for _ in 0..4 {
+            let start = Instant::now();
+            let is_delivered = deliver.export(Vec::new()).await.is_ok();
+            took.push((is_delivered, start.elapsed() >= PAUSE));
+        }
+        assert_eq!(took, [(false, true), (false, true), (true, false), (true, false)]);
     }
 }
