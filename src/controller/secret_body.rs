@@ -10,6 +10,7 @@ use crate::{
     api::names,
     core::{
         bytes::SecretBytes,
+        marks::Marks,
         name::{SecretKey, Target},
         observed::Observed,
         render::Rendered,
@@ -103,9 +104,9 @@ pub fn changes<'a>(rendered: &'a Rendered, observed: &'a Observed) -> Vec<Operat
         Operation::new("test", "/metadata/uid".into(), Value::Text(observed.uid.as_str())),
         Operation::new("replace", "/metadata/resourceVersion".into(), Value::Text(&observed.resource_version)),
     ];
-    let stale: Vec<_> = rendered.stale_labels(observed).collect();
+    let stale = rendered.stale_labels(observed);
     operations.extend(map_changes("/metadata/labels", rendered.labels(), &observed.labels, stale));
-    let stale: Vec<_> = rendered.stale_annotations(observed).collect();
+    let stale = rendered.stale_annotations(observed);
     operations.extend(map_changes("/metadata/annotations", rendered.annotations(), &observed.annotations, stale));
     operations.extend(owner_changes(rendered, observed));
     operations.push(Operation::new("add", "/type".into(), Value::Text(rendered.secret_type())));
@@ -122,15 +123,15 @@ impl<'a> Operation<'a> {
 fn map_changes<'a>(
     path: &'static str,
     wanted: &'a BTreeMap<String, String>,
-    observed: &'a BTreeMap<String, String>,
-    stale: Vec<&'a String>,
+    observed: &Marks,
+    stale: impl Iterator<Item = &'a str>,
 ) -> Vec<Operation<'a>> {
     let at = |key: &str| format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
     // A member of a map that does not exist cannot be added.
     let parent = observed.is_empty().then(|| Operation::new("add", path.into(), Value::Nothing {}));
-    let different = wanted.iter().filter(|(key, value)| observed.get(*key) != Some(value));
+    let different = wanted.iter().filter(|(key, value)| observed.get(key) != Some(value.as_str()));
     let added = different.map(|(key, value)| Operation::new("add", at(key), Value::Text(value)));
-    let removed = stale.into_iter().map(|key| Operation { op: "remove", path: at(key), value: None });
+    let removed = stale.map(|key| Operation { op: "remove", path: at(key), value: None });
     parent.into_iter().chain(added).chain(removed).collect()
 }
 

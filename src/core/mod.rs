@@ -17,6 +17,7 @@ pub mod invalid;
 pub mod lint;
 pub mod locate;
 pub mod manifest;
+pub mod marks;
 pub mod metadata;
 pub mod name;
 pub mod object;

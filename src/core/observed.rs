@@ -1,13 +1,16 @@
 //! A Secret as its metadata shows it: who owns it, what was written, and whether it still stands. Its
 //! content is never read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
 use serde_json::{Map, Value};
 
-use super::name::{NamespaceName, RequestKey, SecretName, Target, Uid};
+use super::{
+    marks::Marks,
+    name::{NamespaceName, RequestKey, SecretName, Target, Uid},
+};
 use crate::api::names;
 
 /// `kubectl apply` keeps a copy of the object, content included, in this annotation: it is dropped unread.
@@ -23,28 +26,25 @@ pub struct Observed {
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Marks,
     /// Its annotations, but for a copy of the object itself.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Marks,
     /// Its owner references.
     pub owners: Vec<OwnerReference>,
-    /// The fields that the operator wrote and nobody has changed since.
-    pub ours: Fields,
+    /// Keys of the content that the operator wrote and nobody has changed since.
+    pub held_keys: Box<[Box<str>]>,
     /// Keys of the content that others have written.
-    pub foreign_keys: BTreeSet<String>,
+    pub foreign_keys: Box<[Box<str>]>,
     /// When the operator wrote it last.
     pub written: Option<Timestamp>,
 }
 
-/// Fields of a Secret that one manager holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fields {
-    /// Keys of `data`.
-    pub data: BTreeSet<String>,
-    /// Keys of the labels.
-    pub labels: BTreeSet<String>,
-    /// Keys of the annotations.
-    pub annotations: BTreeSet<String>,
+/// The keys of a Secret's content, labels and annotations that some managers hold.
+#[derive(Default)]
+struct Fields<'a> {
+    data: BTreeSet<&'a str>,
+    labels: BTreeSet<&'a str>,
+    annotations: BTreeSet<&'a str>,
 }
 
 impl Observed {
@@ -55,19 +55,19 @@ impl Observed {
         let entries = meta.managed_fields.unwrap_or_default();
         let (ours, foreign): (Vec<_>, Vec<_>) =
             entries.iter().partition(|entry| entry.manager.as_deref() == Some(names::FIELD_MANAGER));
-        let mut fields = Fields::default();
-        ours.iter().for_each(|entry| fields.add(entry));
+        let mut held = Fields::default();
+        ours.iter().for_each(|entry| held.add(entry));
         let mut others = Fields::default();
         foreign.iter().for_each(|entry| others.add(entry));
         Self {
             uid: Uid::admitted(&meta.uid.unwrap_or_default()),
             resource_version: meta.resource_version.unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
-            labels: meta.labels.unwrap_or_default(),
-            annotations,
+            labels: Marks::new(meta.labels.unwrap_or_default(), &held.labels),
+            annotations: Marks::new(annotations, &held.annotations),
             owners: meta.owner_references.unwrap_or_default(),
-            ours: fields,
-            foreign_keys: others.data,
+            held_keys: held.data.into_iter().map(Into::into).collect(),
+            foreign_keys: others.data.into_iter().map(Into::into).collect(),
             written: ours.iter().filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max(),
         }
     }
@@ -81,13 +81,13 @@ impl Observed {
 
     /// UID of the request it was written for, as its label says.
     pub fn owner(&self) -> Option<Uid> {
-        self.labels.get(names::OWNER_UID).map(|uid| Uid::admitted(uid))
+        self.labels.get(names::OWNER_UID).map(Uid::admitted)
     }
 
     /// The request it was written for, if its record says so and names this very Secret: a copy of a
     /// distributed Secret under another name or in another namespace has no valid record.
     pub fn recorded_request(&self, at: &Target) -> Option<RequestKey> {
-        if self.annotations.get(names::TARGET)? != &at.to_string() {
+        if self.annotations.get(names::TARGET)? != at.to_string() {
             return None;
         }
         let (namespace, name) = self.annotations.get(names::REQUEST)?.split_once('/')?;
@@ -96,7 +96,7 @@ impl Observed {
 
     /// Whether its people offer it to a request.
     pub fn is_offered(&self) -> bool {
-        self.annotations.get(names::ADOPTION).is_some_and(|value| value == names::ALLOWED)
+        self.annotations.get(names::ADOPTION) == Some(names::ALLOWED)
     }
 
     /// Whether it belongs to the request with this UID: by owner reference, or by label and record.
@@ -107,8 +107,8 @@ impl Observed {
     }
 }
 
-impl Fields {
-    fn add(&mut self, entry: &ManagedFieldsEntry) {
+impl<'a> Fields<'a> {
+    fn add(&mut self, entry: &'a ManagedFieldsEntry) {
         let Some(Value::Object(fields)) = entry.fields_v1.as_ref().map(|fields| &fields.0) else { return };
         let metadata = fields.get("f:metadata").and_then(Value::as_object);
         let within = |key: &str| metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_object);
@@ -118,6 +118,6 @@ impl Fields {
     }
 }
 
-fn keys(fields: Option<&Map<String, Value>>) -> impl Iterator<Item = String> {
-    fields.into_iter().flat_map(Map::keys).filter_map(|key| key.strip_prefix("f:")).map(str::to_string)
+fn keys(fields: Option<&Map<String, Value>>) -> impl Iterator<Item = &str> {
+    fields.into_iter().flat_map(Map::keys).filter_map(|key| key.strip_prefix("f:"))
 }

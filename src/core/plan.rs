@@ -290,7 +290,7 @@ impl World {
 /// Whether it goes with its request, and nobody else sees to it. In the request's own namespace the garbage
 /// collector does, by the owner reference; where that was taken off, as `--cascade=orphan` does, it shall stay.
 fn is_orphan(observed: &Observed, key: &RequestKey, target: &Target) -> bool {
-    let retained = observed.annotations.get(names::DELETION_POLICY).is_some_and(|policy| policy == "Retain");
+    let retained = observed.annotations.get(names::DELETION_POLICY) == Some("Retain");
     target.namespace != key.namespace && !retained
 }
 

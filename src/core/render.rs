@@ -104,18 +104,18 @@ impl Rendered {
 
     /// Whether the operator holds all of the content, as its field manager shows.
     pub fn is_held(&self, observed: &Observed) -> bool {
-        let ours = &observed.ours.data;
-        ours.len() == self.data.len() && ours.iter().all(|key| self.data.contains_key(key.as_str()))
+        let held = &observed.held_keys;
+        held.len() == self.data.len() && held.iter().all(|key| self.data.contains_key(key.as_ref()))
     }
 
     /// Whether the Secret already is as it shall be, as far as its metadata shows. The digest says what was
     /// written; the field manager says that nobody has changed it since.
     pub fn is_in(&self, observed: &Observed) -> bool {
-        let foreign_key = |key: &String| !self.data.contains_key(key.as_str());
+        let foreign_key = |key: &Box<str>| !self.data.contains_key(key.as_ref());
         let uid = self.permit.request().uid.as_str();
         let owner = observed.owners.iter().find(|owner| owner.uid == uid);
-        includes(&observed.labels, &self.labels)
-            && includes(&observed.annotations, &self.annotations)
+        observed.labels.include(&self.labels)
+            && observed.annotations.include(&self.annotations)
             && owner == self.owner.as_ref()
             && self.is_held(observed)
             && !observed.foreign_keys.iter().any(foreign_key)
@@ -124,20 +124,14 @@ impl Rendered {
     }
 
     /// Labels that were written for an earlier version of the request.
-    pub fn stale_labels<'a>(&'a self, observed: &'a Observed) -> impl Iterator<Item = &'a String> {
-        let stale = |key: &&String| !self.labels.contains_key(*key) && observed.labels.contains_key(*key);
-        observed.ours.labels.iter().filter(stale)
+    pub fn stale_labels<'a>(&'a self, observed: &'a Observed) -> impl Iterator<Item = &'a str> {
+        observed.labels.held().filter(|key| !self.labels.contains_key(*key))
     }
 
     /// Annotations that were written for an earlier version of the request, the mark of a revocation among them.
-    pub fn stale_annotations<'a>(&'a self, observed: &'a Observed) -> impl Iterator<Item = &'a String> {
-        let stale = |key: &&String| !self.annotations.contains_key(*key) && observed.annotations.contains_key(*key);
-        observed.ours.annotations.iter().filter(stale)
+    pub fn stale_annotations<'a>(&'a self, observed: &'a Observed) -> impl Iterator<Item = &'a str> {
+        observed.annotations.held().filter(|key| !self.annotations.contains_key(*key))
     }
-}
-
-fn includes(all: &BTreeMap<String, String>, some: &BTreeMap<String, String>) -> bool {
-    some.iter().all(|(key, value)| all.get(key) == Some(value))
 }
 
 fn owner(permit: &Permit, target: &Target) -> Option<OwnerReference> {

@@ -94,7 +94,9 @@ pub fn ownership(
     if !observed.owners.is_empty() {
         return Ownership::Foreign(Foreign::Owned);
     }
-    if observed.owner().is_none() && observed.annotations.get(names::MANAGED_BY_ANNOTATION) == Some(&seal.managed_by) {
+    if observed.owner().is_none()
+        && observed.annotations.get(names::MANAGED_BY_ANNOTATION) == Some(seal.managed_by.as_str())
+    {
         return Ownership::Original;
     }
     let (why, offered) = match (recorded, observed.owner()) {
@@ -182,7 +184,7 @@ pub(super) fn in_whole_seconds(time: Timestamp) -> Timestamp {
 }
 
 fn stamp(observed: &Observed) -> Revocation {
-    let stamp = observed.annotations.get(names::REVOCATION).map(String::as_str).unwrap_or_default();
+    let stamp = observed.annotations.get(names::REVOCATION).unwrap_or_default();
     if stamp == "Retain" {
         return Revocation::Retain;
     }

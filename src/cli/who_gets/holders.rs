@@ -96,7 +96,7 @@ fn by_status(request: &Request, source: &SourceName, status: &Status, target: &T
 fn by_metadata(view: &View, source: &SourceName, found: &Found) -> Option<Holder> {
     let key = found.observed.recorded_request(&found.target)?;
     let Some(Stored::Valid(request)) = view.world.requests.get(&key) else { return None };
-    let policies = found.observed.annotations.get(names::POLICIES).map(String::as_str).unwrap_or_default();
+    let policies = found.observed.annotations.get(names::POLICIES).unwrap_or_default();
     Some(Holder {
         namespace: found.target.namespace.clone(),
         secret: found.target.name.clone(),

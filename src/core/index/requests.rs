@@ -56,11 +56,12 @@ type Claim = (Timestamp, Uid, RequestKey);
 #[derive(Debug, Default)]
 pub struct RequestIndex {
     requests: HashMap<RequestKey, Stored>,
-    destinations: HashMap<RequestKey, BTreeMap<NamespaceName, Origin>>,
+    /// The namespaces that the selector of a request matches, for each that has one.
+    selected: BTreeMap<RequestKey, BTreeSet<NamespaceName>>,
     claims: BTreeMap<NamespaceName, BTreeSet<Claim>>,
-    rivals: HashMap<Target, BTreeSet<Claim>>,
+    /// In one set, and not in one for each target: of most there is one.
+    rivals: BTreeSet<(Target, Claim)>,
     by_source: HashMap<SourceName, BTreeSet<RequestKey>>,
-    selecting: BTreeSet<RequestKey>,
 }
 
 impl RequestIndex {
@@ -73,7 +74,7 @@ impl RequestIndex {
         touched.insert(key.clone());
         self.requests.insert(key.clone(), stored.clone());
         if let Stored::Valid(request) = &stored {
-            self.claim(request, destinations(request, policies));
+            self.claim(request, selected(request, policies));
             touched.extend(self.juniors(&key, policies));
         }
         touched
@@ -94,10 +95,10 @@ impl RequestIndex {
     /// A namespace came, went, or has other labels. Answers with the requests that claim other destinations now.
     pub fn namespace_changed(&mut self, policies: &PolicyIndex) -> BTreeSet<RequestKey> {
         let mut touched = BTreeSet::new();
-        for key in self.selecting.clone() {
+        for key in self.selected.keys().cloned().collect::<Vec<_>>() {
             let Some(Stored::Valid(request)) = self.requests.get(&key).cloned() else { continue };
-            let now = destinations(&request, policies);
-            if self.destinations.get(&key) != Some(&now) {
+            let now = selected(&request, policies);
+            if self.selected.get(&key) != now.as_ref() {
                 touched.extend(self.juniors(&key, policies));
                 self.release(&request);
                 self.claim(&request, now);
@@ -129,9 +130,13 @@ impl RequestIndex {
         })
     }
 
-    /// The destinations of a request.
+    /// The destinations of a request, in order.
     pub fn destinations(&self, key: &RequestKey) -> impl Iterator<Item = (&NamespaceName, Origin)> {
-        self.destinations.get(key).into_iter().flatten().map(|(namespace, origin)| (namespace, *origin))
+        let named = self.understood(key).into_iter().flat_map(|request| &request.destinations);
+        let selected = self.selected.get(key).into_iter().flatten().map(|namespace| (namespace, Origin::Selected));
+        // What is named and selected is named.
+        let all: BTreeMap<_, _> = selected.chain(named.map(|namespace| (namespace, Origin::Named))).collect();
+        all.into_iter()
     }
 
     /// The requests that want to write into a namespace, the oldest first.
@@ -141,10 +146,23 @@ impl RequestIndex {
 
     /// The requests that want to write one Secret, the oldest first.
     pub fn rivals(&self, target: &Target) -> impl Iterator<Item = &Arc<Request>> {
-        self.rivals.get(target).into_iter().flatten().filter_map(|claim| self.claimant(claim))
+        let key = RequestKey { namespace: target.namespace.clone(), name: target.name.clone() };
+        // No request is as old as this: the key is not looked at.
+        let first = (Timestamp::MIN, Uid::admitted(""), key);
+        self.claims_on(target, first).filter_map(|claim| self.claimant(claim))
+    }
+
+    /// The claims on a target from one on, in the order of seniority.
+    fn claims_on(&self, target: &Target, first: Claim) -> impl Iterator<Item = &Claim> {
+        let rivals = self.rivals.range((target.clone(), first)..);
+        rivals.take_while(move |(of, _)| of == target).map(|(_, claim)| claim)
     }
 
     fn claimant(&self, (_, _, key): &Claim) -> Option<&Arc<Request>> {
+        self.understood(key)
+    }
+
+    fn understood(&self, key: &RequestKey) -> Option<&Arc<Request>> {
         match self.requests.get(key) {
             Some(Stored::Valid(request)) => Some(request),
             _ => None,
@@ -176,40 +194,43 @@ impl RequestIndex {
     /// The younger requests whose answer may depend on this one: they want the same Secret, or a place in
     /// the same quota.
     fn juniors(&self, key: &RequestKey, policies: &PolicyIndex) -> BTreeSet<RequestKey> {
-        let Some(Stored::Valid(request)) = self.requests.get(key) else { return BTreeSet::new() };
+        let Some(request) = self.understood(key) else { return BTreeSet::new() };
         let own = claim_of(request);
-        let affected = |namespace: &NamespaceName| match policies.has_quota(namespace) {
-            true => self.claims.get(namespace),
-            false => self.rivals.get(&request.target(namespace)),
-        };
-        let claims = self.destinations(key).filter_map(|(namespace, _)| affected(namespace));
-        claims.flat_map(|claims| claims.range(&own..)).map(|(_, _, key)| key.clone()).collect()
+        let mut juniors = BTreeSet::new();
+        for (namespace, _) in self.destinations(key) {
+            if policies.has_quota(namespace) {
+                let claims = self.claims.get(namespace).into_iter().flat_map(|claims| claims.range(&own..));
+                juniors.extend(claims.map(|(_, _, key)| key.clone()));
+            } else {
+                let target = request.target(namespace);
+                let claims = self.claims_on(&target, own.clone());
+                juniors.extend(claims.map(|(_, _, key)| key.clone()));
+            }
+        }
+        juniors
     }
 
-    fn claim(&mut self, request: &Arc<Request>, destinations: BTreeMap<NamespaceName, Origin>) {
-        for namespace in destinations.keys() {
+    fn claim(&mut self, request: &Arc<Request>, selected: Option<BTreeSet<NamespaceName>>) {
+        for namespace in request.destinations.iter().chain(selected.iter().flatten()) {
             self.claims.entry(namespace.clone()).or_default().insert(claim_of(request));
-            self.rivals.entry(request.target(namespace)).or_default().insert(claim_of(request));
+            self.rivals.insert((request.target(namespace), claim_of(request)));
         }
         for mapping in &request.mappings {
             self.by_source.entry(mapping.from.clone()).or_default().insert(request.key.clone());
         }
-        if request.selector.is_some() {
-            self.selecting.insert(request.key.clone());
+        if let Some(selected) = selected {
+            self.selected.insert(request.key.clone(), selected);
         }
-        self.destinations.insert(request.key.clone(), destinations);
     }
 
     fn release(&mut self, request: &Arc<Request>) {
         let claim = claim_of(request);
-        for namespace in self.destinations.remove(&request.key).unwrap_or_default().into_keys() {
-            if self.claims.get_mut(&namespace).is_some_and(|claims| claims.remove(&claim) && claims.is_empty()) {
-                self.claims.remove(&namespace);
+        let selected = self.selected.remove(&request.key);
+        for namespace in request.destinations.iter().chain(selected.iter().flatten()) {
+            if self.claims.get_mut(namespace).is_some_and(|claims| claims.remove(&claim) && claims.is_empty()) {
+                self.claims.remove(namespace);
             }
-            let target = request.target(&namespace);
-            if self.rivals.get_mut(&target).is_some_and(|claims| claims.remove(&claim) && claims.is_empty()) {
-                self.rivals.remove(&target);
-            }
+            self.rivals.remove(&(request.target(namespace), claim.clone()));
         }
         for mapping in &request.mappings {
             let keys = self.by_source.get_mut(&mapping.from);
@@ -217,7 +238,6 @@ impl RequestIndex {
                 self.by_source.remove(&mapping.from);
             }
         }
-        self.selecting.remove(&request.key);
     }
 }
 
@@ -225,9 +245,9 @@ fn claim_of(request: &Request) -> Claim {
     (request.created, request.uid.clone(), request.key.clone())
 }
 
-fn destinations(request: &Request, policies: &PolicyIndex) -> BTreeMap<NamespaceName, Origin> {
-    let named = request.destinations.iter().map(|name| (name.clone(), Origin::Named));
-    let Some(selector) = &request.selector else { return named.collect() };
+/// The namespaces that the selector of a request matches, if it has one.
+fn selected(request: &Request, policies: &PolicyIndex) -> Option<BTreeSet<NamespaceName>> {
+    let selector = request.selector.as_ref()?;
     let selected = policies.namespaces().filter(|namespace| selector.matches(&namespace.labels));
-    selected.map(|namespace| (namespace.name.clone(), Origin::Selected)).chain(named).collect()
+    Some(selected.map(|namespace| namespace.name.clone()).collect())
 }

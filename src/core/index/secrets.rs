@@ -42,7 +42,8 @@ pub enum SecretState {
 pub struct SecretIndex {
     delegations: HashMap<NamespaceName, Delegation>,
     secrets: HashMap<Target, Observed>,
-    recorded: HashMap<RequestKey, BTreeSet<Target>>,
+    /// In order, and without room for more: of most requests there is one.
+    recorded: HashMap<RequestKey, Vec<Target>>,
     /// Where a Secret of ours may be, as long as its namespace lets nobody see: known before, or told by a status.
     hints: HashMap<NamespaceName, BTreeSet<Target>>,
     /// When the content ends to be valid, as far as it is known: content is never read back.
@@ -73,7 +74,10 @@ impl SecretIndex {
         let mut touched = self.delete(target);
         self.set_expiry(target, expiry);
         if let Some(key) = observed.recorded_request(target) {
-            self.recorded.entry(key.clone()).or_default().insert(target.clone());
+            let targets = self.recorded.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(at) = targets.binary_search(target) {
+                targets.insert(at, target.clone());
+            }
             touched.insert(key);
         }
         self.secrets.insert(target.clone(), observed);
@@ -86,8 +90,11 @@ impl SecretIndex {
         let Some(key) = self.secrets.remove(target).and_then(|observed| observed.recorded_request(target)) else {
             return BTreeSet::new();
         };
-        if self.recorded.get_mut(&key).is_some_and(|targets| targets.remove(target) && targets.is_empty()) {
-            self.recorded.remove(&key);
+        if let Some(targets) = self.recorded.get_mut(&key) {
+            targets.retain(|recorded| recorded != target);
+            if targets.is_empty() {
+                self.recorded.remove(&key);
+            }
         }
         BTreeSet::from([key])
     }
@@ -115,7 +122,7 @@ impl SecretIndex {
         let mut all: BTreeMap<_, Census> = BTreeMap::new();
         for target in self.recorded.values().flatten() {
             let census = all.entry(&target.namespace).or_default();
-            let marked = self.secrets.get(target).is_some_and(|seen| seen.annotations.contains_key(names::REVOKED_AT));
+            let marked = self.secrets.get(target).is_some_and(|seen| seen.annotations.get(names::REVOKED_AT).is_some());
             census.written += 1;
             census.revocation_pending += usize::from(marked);
             census.not_after = census.not_after.into_iter().chain(self.expiries.get(target).copied()).min();

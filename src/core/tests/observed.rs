@@ -1,7 +1,5 @@
 //! Reading the metadata of a Secret, as the API server shows it.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -19,6 +17,8 @@ use crate::{
 fn managed() -> Value {
     json!({
         "name": "db", "namespace": "team-a", "uid": "1c2d", "resourceVersion": "4711",
+        "labels": { "app.kubernetes.io/part-of": "x", "team": "a" },
+        "annotations": { "example.com/note": "n", "example.com/mark": "m", "example.com/theirs": "t" },
         "managedFields": [
             {
                 "manager": names::FIELD_MANAGER, "operation": "Apply", "apiVersion": "v1",
@@ -51,10 +51,6 @@ fn parse(value: Value) -> Observed {
     Observed::parse(serde_json::from_value::<ObjectMeta>(value).unwrap())
 }
 
-fn set(texts: &[&str]) -> BTreeSet<String> {
-    texts.iter().map(ToString::to_string).collect()
-}
-
 fn target(place: &str, name: &str) -> Target {
     Target { namespace: namespace(place), name: SecretName::parse(name).unwrap() }
 }
@@ -62,10 +58,11 @@ fn target(place: &str, name: &str) -> Target {
 #[test]
 fn the_managed_fields_tell_what_is_ours_and_what_others_wrote() {
     let observed = parse(managed());
-    assert_eq!(observed.ours.data, set(&["tls.crt", ".dockerconfigjson"]));
-    assert_eq!(observed.ours.labels, set(&["app.kubernetes.io/part-of"]));
-    assert_eq!(observed.ours.annotations, set(&["example.com/note", "example.com/mark"]), "of every entry of ours");
-    assert_eq!(observed.foreign_keys, set(&["tls.key", "extra"]));
+    assert_eq!(*observed.held_keys, [".dockerconfigjson", "tls.crt"].map(Into::into));
+    assert_eq!(observed.labels.held().collect::<Vec<_>>(), ["app.kubernetes.io/part-of"]);
+    let annotations: Vec<_> = observed.annotations.held().collect();
+    assert_eq!(annotations, ["example.com/mark", "example.com/note"], "of every entry of ours");
+    assert_eq!(*observed.foreign_keys, ["extra", "tls.key"].map(Into::into));
     assert_eq!(observed.written, Some("2026-01-15T12:05:00Z".parse().unwrap()), "our last write, not theirs");
 }
 
@@ -77,9 +74,9 @@ fn fields_that_cannot_be_read_are_nobodys() {
         json!({ "manager": names::FIELD_MANAGER, "fieldsV1": { "f:data": "?", "f:metadata": [] } }),
         json!({ "fieldsV1": { "f:metadata": {} } }),
     ] {
-        let observed = parse(json!({ "managedFields": [entry] }));
-        assert_eq!(observed.ours, Default::default());
-        assert!(observed.foreign_keys.is_empty());
+        let observed = parse(json!({ "managedFields": [entry], "labels": { "a": "b" }, "annotations": { "c": "d" } }));
+        assert!(observed.held_keys.is_empty() && observed.foreign_keys.is_empty());
+        assert_eq!(observed.labels.held().chain(observed.annotations.held()).next(), None);
     }
 }
 
