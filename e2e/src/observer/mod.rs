@@ -23,6 +23,8 @@ pub use history::{History, Object, Seen};
 use crate::ControlPlane;
 
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
+/// Before a watch that could not begin is begun again.
+const REST: Duration = Duration::from_millis(100);
 const BARRIER: &str = "observer-barrier-";
 
 /// Watches all Secrets and, if it is told to, all requests of a cluster, from its start on.
@@ -124,7 +126,12 @@ where
             let mut events = match api.watch(&WatchParams::default().timeout(290), &from).await {
                 Ok(events) => Box::pin(events),
                 Err(kube::Error::Api(status)) => bail!("the watch was refused: {status:?}"),
-                Err(_) => continue,
+                Err(_) => {
+                    // Where nobody listens any more the answer comes at once: without a rest this never gives way, and
+                    // the end of the test, which takes this task away, would wait for ever.
+                    tokio::time::sleep(REST).await;
+                    continue;
+                }
             };
             while let Ok(Some(event)) = events.try_next().await {
                 let revision = match event {

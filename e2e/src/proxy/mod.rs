@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use http::{Request, Response};
@@ -33,6 +34,10 @@ pub use rule::{Action, Rule, Which};
 pub use tcp::FreezableProxy;
 
 use crate::{ControlPlane, Operator, kubeconfig};
+
+/// After a connection that could not be accepted. At the end of a runtime none can: what does not rest would never give
+/// way, and never end.
+const REST: Duration = Duration::from_millis(100);
 
 /// The proxy. Dropped: it is gone, with every connection through it.
 #[derive(Debug)]
@@ -177,7 +182,10 @@ async fn operator_kubeconfig(cluster: &ControlPlane, address: SocketAddr) -> Res
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(REST).await;
+            continue;
+        };
         let mut era = shared.era.subscribe();
         let born = *era.borrow_and_update();
         let down = !born.is_multiple_of(2);

@@ -60,7 +60,10 @@ impl Drop for FreezableProxy {
 
 async fn accept(listener: TcpListener, target: String, frozen: watch::Receiver<bool>) {
     loop {
-        let Ok((client, _)) = listener.accept().await else { continue };
+        let Ok((client, _)) = listener.accept().await else {
+            tokio::time::sleep(super::REST).await;
+            continue;
+        };
         let (target, mut thawed) = (target.clone(), frozen.clone());
         tokio::spawn(async move {
             thawed.wait_for(|frozen| !frozen).await.ok()?;
