@@ -59,7 +59,7 @@ faults: prerequisites ## Kill, cut, freeze and starve the operator at every poin
 # Beside other work an API server with 48 scenes answers too late for the bounds. A violation tells its case, and
 # `SWEEP=case make suite-sweep` plays that one again.
 .PHONY: sweep
-sweep: prerequisites ## Play scenarios with each fault at each call, on a machine at rest: a sample; FULL=1: all 3,000 cases.
+sweep: prerequisites ## Play scenarios with each fault at each call, on a machine at rest: a sample; FULL=1: all 2,500 cases.
 	@cargo build --locked --workspace --all-targets
 	@$(MAKE) --no-print-directory suite-sweep
 

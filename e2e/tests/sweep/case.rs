@@ -138,7 +138,13 @@ fn a_case_is_found_by_its_name() {
 fn the_readme_tells_how_many_there_are_and_how_to_play_one() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let told = readme.split_whitespace().collect::<Vec<_>>().join(" ");
-    let counts = [format!("{} scenarios", SCENARIOS.len()), format!("{} faults and deaths", Fault::all().len())];
+    let [walks, all] = crate::WALKS;
+    let (scenarios, faults) = (SCENARIOS.len(), Fault::all().len());
+    let counts = [
+        format!("{scenarios} scenarios"),
+        format!("{faults} faults and deaths"),
+        format!("{walks} random walks, or {all}"),
+    ];
     assert!(counts.iter().all(|count| told.contains(count)), "{counts:?}");
     let (_, replay) = told.split_once("`SWEEP=").unwrap();
     Case::named(replay.split_once(" make suite-sweep`").unwrap().0).unwrap();

@@ -1,7 +1,10 @@
 //! Every fault at every call of the operator, in one scenario after the other: the end is always the one that was asked
 //! for, and nothing is written after it.
 //!
-//! By default a sample, the same each time; with `FULL=1` all of it; with `SWEEP=scenario/call/fault` that one case.
+//! Then random walks: what people do in whatever order, with faults in between.
+//!
+//! By default a sample, the same each time; with `FULL=1` all of it; with `SWEEP=scenario/call/fault` that one case, and
+//! with `SWEEP=walk/number` that one walk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod case;
@@ -9,6 +12,8 @@ mod replicas;
 mod run;
 mod scenarios;
 mod scene;
+mod walk;
+mod walks;
 
 use std::env;
 
@@ -22,6 +27,10 @@ use run::Sweep;
 
 /// How many cases are played where nobody asks for all.
 const SAMPLE: usize = 120;
+
+/// How many random walks there are, by default and in full.
+const WALKS: [u64; 2] = [60, 1000];
+
 const SEED: u64 = 20260;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,14 +40,19 @@ async fn whatever_fault_or_death_at_whichever_call_the_end_is_the_same_and_nothi
     site.start_operator().await?;
     let mut observer = Observer::start(&site.cluster).await?;
     let sweep = Sweep::new();
-    let cases = match env::var("SWEEP") {
-        Ok(id) if !id.is_empty() => vec![Case::named(&id)?],
-        _ => {
-            chosen(sweep.learn(&site, &proxy).await?.into_iter().flat_map(|(s, calls)| Case::all(s, &calls)).collect())
+    let (cases, numbers) = match env::var("SWEEP").ok().filter(|id| !id.is_empty()) {
+        Some(id) => match walks::number(&id) {
+            Some(number) => (Vec::new(), number..number + 1),
+            None => (vec![Case::named(&id)?], 0..0),
+        },
+        None => {
+            let learned = sweep.learn(&site, &proxy).await?.into_iter();
+            (chosen(learned.flat_map(|(s, calls)| Case::all(s, &calls)).collect()), 0..WALKS[usize::from(is_full())])
         }
     };
     let of = |fate| cases.iter().filter(|case| case.fault.fate == fate).cloned().collect::<Vec<_>>();
     sweep.faults(&site, &proxy, &of(Fate::Lives)).await;
+    sweep.walks(&site, &proxy, numbers).await?;
     // A call is held until others are held, too.
     let site = site.configured(with(&["--api-timeout=30s", "--lease-duration=4s"]));
     site.restart_operator().await?;
@@ -58,11 +72,15 @@ fn with(more: &[&str]) -> impl FnOnce(OperatorConfig) -> OperatorConfig {
     move |config| OperatorConfig { arguments, ..config }
 }
 
+fn is_full() -> bool {
+    env::var("FULL").is_ok_and(|full| !full.is_empty())
+}
+
 fn chosen(mut cases: Vec<Case>) -> Vec<Case> {
     let all = cases.len();
     // Scenes that are played together shall not be those of one scenario.
     fastrand::Rng::with_seed(SEED).shuffle(&mut cases);
-    if env::var("FULL").is_ok_and(|full| !full.is_empty()) {
+    if is_full() {
         println!("all {all} cases");
     } else {
         cases.truncate(SAMPLE);

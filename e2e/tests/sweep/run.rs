@@ -18,10 +18,10 @@ use crate::scenarios::{SCENARIOS, Scenario};
 use crate::scene::{BYSTANDER, Scene};
 
 /// How many are played at a time: most of the time each of them waits.
-const AT_A_TIME: usize = 48;
+pub const AT_A_TIME: usize = 48;
 
 /// How long a call is held that is held: longer than the operator waits for an answer.
-const HELD: Duration = Duration::from_secs(3);
+pub const HELD: Duration = Duration::from_secs(3);
 
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 
@@ -33,7 +33,7 @@ pub struct Sweep {
     /// Cases whose call did not come.
     missed: RefCell<Vec<String>>,
     violations: RefCell<Vec<String>>,
-    /// The namespaces, and the case that was played there.
+    /// The namespaces, and the case or the walk that was played there.
     places: RefCell<Vec<(String, String)>>,
 }
 
@@ -78,10 +78,10 @@ impl Sweep {
 
     /// Plays cases in which the operator lives, many at a time.
     pub async fn faults(&self, site: &Site, proxy: &Proxy, cases: &[Case]) {
-        self.total.set(self.total.get() + cases.len());
+        self.expect(cases.len());
         let played = stream::iter(cases).for_each_concurrent(AT_A_TIME, |case| async move {
             let played = async {
-                let scene = self.scene(site, proxy, case).await?;
+                let scene = self.scene(site, proxy, &case.to_string()).await?;
                 let rule = proxy.rule(scene.call(&case.at), case.fault.action.clone());
                 let lifted = async {
                     if rule.hit_unless_lifted().await.is_some() && case.fault.lasts() {
@@ -100,7 +100,7 @@ impl Sweep {
 
     /// Plays cases in which the operator is killed, many at a time: one death is that of all that hold their call then.
     pub async fn deaths(&self, replicas: &Replicas<'_>, cases: &[Case]) -> Result<()> {
-        self.total.set(self.total.get() + cases.len());
+        self.expect(cases.len());
         let played = async {
             for cases in cases.chunks(AT_A_TIME) {
                 self.death(replicas, cases).await?;
@@ -113,7 +113,7 @@ impl Sweep {
     async fn death(&self, replicas: &Replicas<'_>, cases: &[Case]) -> Result<()> {
         let Replicas { site, proxy, .. } = replicas;
         let scenes = join_all(cases.iter().map(|case| async move {
-            let scene = self.scene(site, proxy, case).await?;
+            let scene = self.scene(site, proxy, &case.to_string()).await?;
             let rule = proxy.rule(scene.call(&case.at), case.fault.action.clone());
             anyhow::Ok((case, scene, rule))
         }));
@@ -135,9 +135,10 @@ impl Sweep {
         Ok(())
     }
 
-    async fn scene<'a>(&self, site: &'a Site, proxy: &'a Proxy, case: &Case) -> Result<Scene<'a>> {
+    /// A new one, for the case or the walk that is called so.
+    pub async fn scene<'a>(&self, site: &'a Site, proxy: &'a Proxy, id: &str) -> Result<Scene<'a>> {
         let scene = Scene::new(site, proxy).await?;
-        let places = [&scene.a, &scene.b].map(|tenant| (tenant.namespace.clone(), case.to_string()));
+        let places = [&scene.a, &scene.b].map(|tenant| (tenant.namespace.clone(), id.to_owned()));
         self.places.borrow_mut().extend(places);
         Ok(scene)
     }
@@ -151,15 +152,25 @@ impl Sweep {
         scene.clear().await
     }
 
-    fn ended(&self, case: &Case, played: Result<()>) {
+    /// So many more are to be played.
+    pub fn expect(&self, count: usize) {
+        self.total.set(self.total.get() + count);
+    }
+
+    /// One more has been.
+    pub fn count(&self) {
         self.done.set(self.done.get() + 1);
+    }
+
+    fn ended(&self, case: &Case, played: Result<()>) {
+        self.count();
         if let Err(error) = played {
             self.violated(&case.to_string(), &format!("{error:#}"));
         }
     }
 
-    fn violated(&self, case: &str, what: &str) {
-        let told = format!("{case}: {what}\nreplay: SWEEP={case} make suite-sweep");
+    pub fn violated(&self, id: &str, what: &str) {
+        let told = format!("{id}: {what}\nreplay: SWEEP={id} make suite-sweep");
         tell(&format!("VIOLATION {told}"));
         self.violations.borrow_mut().push(told);
     }
@@ -179,7 +190,7 @@ impl Sweep {
         }
     }
 
-    async fn narrated<T>(&self, work: impl Future<Output = T>) -> T {
+    pub async fn narrated<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! { done = work => done, () = self.tell_on() => unreachable!("it tells without end") }
     }
 
@@ -192,7 +203,7 @@ impl Sweep {
 
     pub fn summary(&self) -> String {
         format!(
-            "{} of {} cases (scenario, call, fault) in {} s, violations: {}; without their call: {}",
+            "{} of {} cases (scenario, call, fault) and random walks in {} s, violations: {}; without their call: {}",
             self.done.get(),
             self.total.get(),
             self.started.elapsed().as_secs(),
@@ -242,7 +253,7 @@ async fn play_under(rule: &Rule, scene: &Scene<'_>, case: &Case) -> Result<()> {
 }
 
 /// At once: the output of a test is told at its end.
-fn tell(line: &str) {
+pub fn tell(line: &str) {
     // Who does not listen need not be told.
     let _ = writeln!(std::io::stderr(), "sweep: {line}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::proxy::{Proxy, Which};
+use e2e::proxy::{Action, Proxy, Rule, Which};
 use e2e::site::{Site, Tenant, condition};
 use e2e::state::state;
 use e2e::{eventually, is_ready};
@@ -140,19 +140,20 @@ impl<'a> Scene<'a> {
         .await
     }
 
-    pub async fn until_ended(&self, end: &[&str]) -> Result<()> {
+    pub async fn until_ended(&self, end: &[impl AsRef<str>]) -> Result<()> {
         let called = [(self.a.namespace.as_str(), "A"), (self.b.namespace.as_str(), "B")];
         eventually(WITHIN, "the end state", async || {
             tokio::time::sleep(LOOKS).await;
             let mut lines = state(&self.a, &called).await.map_err(|error| format!("{error:#}"))?;
             lines.extend(state(&self.b, &called).await.map_err(|error| format!("{error:#}"))?);
-            if lines == end { Ok(()) } else { Err(format!("{lines:#?}")) }
+            let is_end = lines.iter().map(String::as_str).eq(end.iter().map(AsRef::as_ref));
+            if is_end { Ok(()) } else { Err(format!("{lines:#?}")) }
         })
         .await
     }
 
     /// That the end is the end: nothing is written any more, and it is as it shall be.
-    pub async fn stays(&self, end: &[&str]) -> Result<()> {
+    pub async fn stays(&self, end: &[impl AsRef<str>]) -> Result<()> {
         let writes = Which::writes().when(self.is_ours());
         let since = |mark| self.proxy.calls_since(mark, &writes);
         let settled = eventually(WITHIN, "no more writes", async || {
@@ -177,6 +178,12 @@ impl<'a> Scene<'a> {
         let (ours, a, wanted) = (self.is_ours(), self.a.namespace.clone(), at.about.clone());
         let is_meant = move |call: &e2e::proxy::Call| ours(call) && about(call, letter(&a, &call.namespace)) == wanted;
         Which::calls().when(is_meant).nth(at.number)
+    }
+
+    /// One of the operator's next calls of this scene meets a fault. Its watches do not: they have begun already.
+    pub fn rule_for_next(&self, number: usize, action: Action) -> Rule {
+        let ours = self.is_ours();
+        self.proxy.rule(Which::calls().when(move |call| ours(call) && call.verb != "watch").nth(number), action)
     }
 
     /// The operator's calls about Secrets and requests of this scene so far. Lists are left out: a namespace is listed as
