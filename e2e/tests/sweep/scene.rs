@@ -8,9 +8,10 @@ use anyhow::{Result, ensure};
 use e2e::proxy::{Action, Proxy, Rule, Which};
 use e2e::site::{Site, Tenant, condition};
 use e2e::state::state;
-use e2e::{eventually, is_ready};
+use e2e::{Operator, eventually, is_ready};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use secrets_distributor::api::SecretsDistributionStatus;
 use serde_json::{Value, json};
@@ -107,6 +108,23 @@ impl<'a> Scene<'a> {
         let bindings = Api::<RoleBinding>::namespaced(self.site.cluster.client().await?, &tenant.namespace);
         bindings.delete("secrets-distributor", &DeleteParams::default()).await?;
         Ok(())
+    }
+
+    /// Waits until the operator is refused there: to delete a RoleBinding is one thing, that it is in force no more
+    /// another, and a little later.
+    pub async fn until_refused(&self, tenant: &Tenant<'_>) -> Result<()> {
+        let reviews = Api::<SubjectAccessReview>::all(self.site.cluster.client().await?);
+        let patches = json!({ "namespace": tenant.namespace, "verb": "patch", "resource": "secrets" });
+        let asked = json!({ "metadata": {}, "spec": { "user": Operator::USER, "resourceAttributes": patches } });
+        let asked = serde_json::from_value(asked)?;
+        eventually(WITHIN, "the operator is refused", async || {
+            let answer = reviews.create(&PostParams::default(), &asked).await.map_err(|error| error.to_string())?;
+            match answer.status {
+                Some(status) if !status.allowed => Ok(()),
+                status => Err(format!("{status:?}")),
+            }
+        })
+        .await
     }
 
     /// Waits until the status of the request's current generation says this of Ready.
