@@ -199,7 +199,7 @@ async fn killed_fifty_times_it_comes_to_what_was_asked_for_and_writes_no_more() 
 
     let history = observer.history().await?;
     let pairs = history.no_torn_pair()?;
-    let statuses = history.ready_means_written()?;
+    let statuses = history.ready_means_written(|_| true)?;
     let untouched = history.bystanders_untouched(|secret| secret.name_any().starts_with("bystander-"))?;
     assert_eq!(untouched, BYSTANDERS);
     println!("{KILLS} kills in {steps} changes: {pairs} versions of pairs, {statuses} statuses, all in order");

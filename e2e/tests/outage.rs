@@ -78,7 +78,7 @@ async fn an_outage_is_sat_out_and_then_everything_comes_about() -> Result<()> {
     }
     created.until_ready("late").await?;
     println!("everything had come about {:?} after the return", back.elapsed());
-    observer.history().await?.ready_means_written()?;
+    observer.history().await?.ready_means_written(|_| true)?;
     let (exit, _) = site.terminate_operator(SOON).await?;
     assert!(exit.status.success(), "the operator lived through it: {exit:?}");
     Ok(())

@@ -87,7 +87,7 @@ async fn no_pair_is_torn_and_every_rotation_that_stands_reaches_all() -> Result<
 
     let history = observer.history().await?;
     let versions = history.no_torn_pair()?;
-    history.ready_means_written()?;
+    history.ready_means_written(|_| true)?;
     let mut latencies: Vec<_> = awaited.iter().flat_map(|(g, swapped)| latencies(&history, *g, *swapped)).collect();
     assert_eq!(latencies.len(), awaited.len() * NAMESPACES * EACH);
     latencies.sort_unstable();

@@ -142,15 +142,16 @@ impl History {
     }
 
     /// S6: whenever a status says Ready of its request's current generation, each Secret that it calls written is
-    /// there, and the request's own. Answers how many such statuses there were.
-    pub fn ready_means_written(&self) -> Result<usize> {
+    /// there, and the request's own. Answers how many such statuses there were. Of requests whose Secrets somebody else
+    /// deletes it need not be so: what their status says may have changed when it arrives.
+    pub fn ready_means_written(&self, is_meant: impl Fn(&SecretsDistribution) -> bool) -> Result<usize> {
         let mut secrets: BTreeMap<Key, &Secret> = BTreeMap::new();
         let mut checked = 0;
         for seen in &self.0 {
             match &seen.object {
                 Object::Secret(_) if seen.deleted => drop(secrets.remove(&seen.key())),
                 Object::Secret(secret) => drop(secrets.insert(seen.key(), secret)),
-                Object::Request(request) if !seen.deleted && news_of_ready(request) => {
+                Object::Request(request) if !seen.deleted && news_of_ready(request) && is_meant(request) => {
                     checked += 1;
                     for key in written(request) {
                         let there = secrets.get(&key).is_some_and(|secret| is_for(secret, request));
@@ -269,11 +270,11 @@ mod tests {
         let object = Object::Request(Box::new(serde_json::from_value(request).unwrap()));
         let ready = |revision| Seen { revision, at: SystemTime::now(), deleted: false, object: object.clone() };
         let written = secret(1, "x", json!({}));
-        assert_eq!(History::new(vec![written.clone(), ready(2)]).ready_means_written().unwrap(), 1);
-        assert!(History::new(vec![ready(2)]).ready_means_written().is_err());
+        assert_eq!(History::new(vec![written.clone(), ready(2)]).ready_means_written(|_| true).unwrap(), 1);
+        assert!(History::new(vec![ready(2)]).ready_means_written(|_| true).is_err());
         let gone = Seen { deleted: true, revision: 2, ..written.clone() };
-        assert!(History::new(vec![written, gone, ready(3)]).ready_means_written().is_err());
+        assert!(History::new(vec![written, gone, ready(3)]).ready_means_written(|_| true).is_err());
         let other = Seen { revision: 1, ..secret(1, "y", json!({})) };
-        assert!(History::new(vec![other, ready(2)]).ready_means_written().is_err());
+        assert!(History::new(vec![other, ready(2)]).ready_means_written(|_| true).is_err());
     }
 }

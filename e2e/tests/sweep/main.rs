@@ -4,7 +4,7 @@
 //! Then random walks: what people do in whatever order, with faults in between.
 //!
 //! By default a sample, the same each time; with `FULL=1` all of it; with `SWEEP=scenario/call/fault` that one case, and
-//! with `SWEEP=walk/number` that one walk.
+//! with `SWEEP=walk/number` that one walk, or those from one to another with `SWEEP=walk/1-60`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod case;
@@ -40,19 +40,22 @@ async fn whatever_fault_or_death_at_whichever_call_the_end_is_the_same_and_nothi
     site.start_operator().await?;
     let mut observer = Observer::start(&site.cluster).await?;
     let sweep = Sweep::new();
-    let (cases, numbers) = match env::var("SWEEP").ok().filter(|id| !id.is_empty()) {
-        Some(id) => match walks::number(&id) {
-            Some(number) => (Vec::new(), number..number + 1),
-            None => (vec![Case::named(&id)?], 0..0),
+    let (cases, walks) = match env::var("SWEEP").ok().filter(|id| !id.is_empty()) {
+        Some(id) => match walks::numbers(&id) {
+            Some(numbers) => (Vec::new(), Some(numbers)),
+            None => (vec![Case::named(&id)?], None),
         },
         None => {
             let learned = sweep.learn(&site, &proxy).await?.into_iter();
-            (chosen(learned.flat_map(|(s, calls)| Case::all(s, &calls)).collect()), 0..WALKS[usize::from(is_full())])
+            let cases = chosen(learned.flat_map(|(s, calls)| Case::all(s, &calls)).collect());
+            (cases, Some(1..=WALKS[usize::from(is_full())]))
         }
     };
     let of = |fate| cases.iter().filter(|case| case.fault.fate == fate).cloned().collect::<Vec<_>>();
     sweep.faults(&site, &proxy, &of(Fate::Lives)).await;
-    sweep.walks(&site, &proxy, numbers).await?;
+    if let Some(numbers) = walks {
+        sweep.walks(&site, &proxy, numbers).await?;
+    }
     // A call is held until others are held, too.
     let site = site.configured(with(&["--api-timeout=30s", "--lease-duration=4s"]));
     site.restart_operator().await?;

@@ -1,5 +1,7 @@
 //! Plays random walks, many at a time; the first that fails is made as small as it still fails.
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Error, Result};
 use e2e::proxy::{Proxy, Rule};
 use e2e::site::Site;
@@ -14,19 +16,27 @@ use crate::walk::{Step, Walk, Wish, end};
 /// How often a walk that fails is played again, each time smaller: that it fails is known after half a minute.
 const TRIES: usize = 16;
 
-/// What is random walk number 7 is called so.
+/// Random walk number 7 is called walk/7.
 const PREFIX: &str = "walk/";
 
-/// The number of the walk that is called so.
-pub fn number(id: &str) -> Option<u64> {
-    id.strip_prefix(PREFIX)?.parse().ok()
+/// The numbers of the walks that are called so: `walk/7`, or the first seven by `walk/0-6`.
+pub fn numbers(id: &str) -> Option<RangeInclusive<u64>> {
+    let numbers = id.strip_prefix(PREFIX)?;
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    Some(first.parse().ok()?..=last.parse().ok()?)
+}
+
+/// Whether somebody deletes Secrets in what is called so: then a status that is on its way says what was true when it set
+/// out.
+pub fn removes_secrets(id: &str) -> bool {
+    let steps = numbers(id).and_then(|numbers| Walk::draw(*numbers.start()).ok()).map(|walk| walk.steps());
+    steps.into_iter().flatten().any(|step| matches!(step, Step::Remove(_)))
 }
 
 impl Sweep {
     /// Plays the walks of these numbers.
-    pub async fn walks(&self, site: &Site, proxy: &Proxy, numbers: impl IntoIterator<Item = u64>) -> Result<()> {
-        let walks: Vec<_> =
-            numbers.into_iter().map(|number| Ok((number, Walk::draw(number)?))).collect::<Result<_>>()?;
+    pub async fn walks(&self, site: &Site, proxy: &Proxy, numbers: RangeInclusive<u64>) -> Result<()> {
+        let walks: Vec<_> = numbers.map(|number| Ok((number, Walk::draw(number)?))).collect::<Result<_>>()?;
         self.expect(walks.len());
         let mut failed = Vec::new();
         let played = stream::iter(walks)
