@@ -141,7 +141,7 @@ impl RequestIndex {
 
     /// The requests that want to write into a namespace, the oldest first.
     pub fn claims_in(&self, namespace: &NamespaceName) -> impl Iterator<Item = &Arc<Request>> {
-        self.claims.get(namespace).into_iter().flatten().filter_map(|claim| self.claimant(claim))
+        self.claims.get(namespace).into_iter().flatten().filter_map(|(_, _, key)| self.understood(key))
     }
 
     /// The requests that want to write one Secret, the oldest first.
@@ -149,17 +149,13 @@ impl RequestIndex {
         let key = RequestKey { namespace: target.namespace.clone(), name: target.name.clone() };
         // No request is as old as this: the key is not looked at.
         let first = (Timestamp::MIN, Uid::admitted(""), key);
-        self.claims_on(target, first).filter_map(|claim| self.claimant(claim))
+        self.claims_on(target, first).filter_map(|(_, _, key)| self.understood(key))
     }
 
     /// The claims on a target from one on, in the order of seniority.
     fn claims_on(&self, target: &Target, first: Claim) -> impl Iterator<Item = &Claim> {
         let rivals = self.rivals.range((target.clone(), first)..);
         rivals.take_while(move |(of, _)| of == target).map(|(_, claim)| claim)
-    }
-
-    fn claimant(&self, (_, _, key): &Claim) -> Option<&Arc<Request>> {
-        self.understood(key)
     }
 
     fn understood(&self, key: &RequestKey) -> Option<&Arc<Request>> {
