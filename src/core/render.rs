@@ -111,14 +111,14 @@ impl Rendered {
     /// Whether the Secret already is as it shall be, as far as its metadata shows. The digest says what was
     /// written; the field manager says that nobody has changed it since.
     pub fn is_in(&self, observed: &Observed) -> bool {
-        let foreign_key = |key: &Box<str>| !self.data.contains_key(key.as_ref());
+        let is_foreign = |key: &str| !self.data.contains_key(key);
         let uid = self.permit.request().uid.as_str();
         let owner = observed.owners.iter().find(|owner| owner.uid == uid);
         observed.labels.include(&self.labels)
             && observed.annotations.include(&self.annotations)
             && owner == self.owner.as_ref()
             && self.is_held(observed)
-            && !observed.foreign_keys.iter().any(foreign_key)
+            && !observed.foreign_keys.iter().any(|key| is_foreign(key))
             && self.stale_labels(observed).next().is_none()
             && self.stale_annotations(observed).next().is_none()
     }
