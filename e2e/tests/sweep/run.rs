@@ -23,7 +23,7 @@ use crate::walks::removes_secrets;
 pub const AT_A_TIME: usize = 48;
 
 /// How long a call is held that is held: longer than the operator waits for an answer.
-pub const HELD: Duration = Duration::from_secs(3);
+const HELD: Duration = Duration::from_secs(3);
 
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 
@@ -85,12 +85,7 @@ impl Sweep {
             let played = async {
                 let scene = self.scene(site, proxy, &case.to_string()).await?;
                 let rule = proxy.rule(scene.call(&case.at), case.fault.action.clone());
-                let lifted = async {
-                    if rule.hit_unless_lifted().await.is_some() && case.fault.lasts() {
-                        tokio::time::sleep(HELD).await;
-                    }
-                    rule.lift();
-                };
+                let lifted = lift_in_time(rule.clone(), case.fault.lasts());
                 let (played, ()) = tokio::join!(play_under(&rule, &scene, case), lifted);
                 played?;
                 self.see_end(&scene, &rule, case).await
@@ -222,6 +217,14 @@ impl Sweep {
         assert!(violations.is_empty(), "{}", violations.join("\n"));
         assert!(missed.len() * 10 <= self.total.get(), "calls that did not come: {missed:#?}");
     }
+}
+
+/// Waits until the rule has met its call, or was lifted; what lasts is held for its time.
+pub async fn lift_in_time(rule: Rule, lasts: bool) {
+    if rule.hit_unless_lifted().await.is_some() && lasts {
+        tokio::time::sleep(HELD).await;
+    }
+    rule.lift();
 }
 
 /// Kills the operator whenever each rule that is left holds its call or has had its time: what one holds can be what

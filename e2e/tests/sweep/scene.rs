@@ -174,8 +174,9 @@ impl<'a> Scene<'a> {
     pub async fn stays(&self, end: &[impl AsRef<str>]) -> Result<()> {
         // A name that somebody else holds is tried again whenever the mount changes, and other scenes change it. One that
         // is not answered yet may be such; what it makes is seen in the end.
-        let is_taken =
-            |call: &e2e::proxy::Call| call.verb == "create" && call.forwarded.is_none_or(|status| status == 409);
+        let is_taken = |call: &e2e::proxy::Call| {
+            call.verb == "create" && call.name == BYSTANDER && call.forwarded.is_none_or(|status| status == 409)
+        };
         let writes = Which::writes().when(self.is_ours()).when(move |call| !is_taken(call));
         let since = |mark| self.proxy.calls_since(mark, &writes);
         let settled = eventually(WITHIN, "no more writes", async || {

@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::run::{AT_A_TIME, HELD, Sweep, tell};
+use crate::run::{AT_A_TIME, Sweep, lift_in_time, tell};
 use crate::scene::Scene;
 use crate::walk::{Step, Walk, Wish, end};
 
@@ -19,7 +19,7 @@ const TRIES: usize = 16;
 /// Random walk number 7 is called walk/7.
 const PREFIX: &str = "walk/";
 
-/// The numbers of the walks that are called so: `walk/7`, or the first seven by `walk/0-6`.
+/// The numbers of the walks that are called so: `walk/7`, or the first seven by `walk/1-7`.
 pub fn numbers(id: &str) -> Option<RangeInclusive<u64>> {
     let numbers = id.strip_prefix(PREFIX)?;
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
@@ -110,13 +110,6 @@ async fn go(scene: &Scene<'_>, steps: &[Step]) -> Result<()> {
     rules.iter().filter(|rule| rule.hits().is_empty()).for_each(Rule::lift);
     lifted.join_all().await;
     walked
-}
-
-async fn lift_in_time(rule: Rule, lasts: bool) {
-    if rule.hit_unless_lifted().await.is_some() && lasts {
-        tokio::time::sleep(HELD).await;
-    }
-    rule.lift();
 }
 
 async fn take(scene: &Scene<'_>, step: &Step, generation: &mut u32) -> Result<()> {
