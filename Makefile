@@ -15,9 +15,9 @@ endef
 
 # The suites on the control plane: those that inject faults, those that measure, and all others. Most of them wait most
 # of the time, so several run side by side. The one on a node needs root, an image and packages, that of upgrades a build
-# of another revision, the sweep the machine alone: each has a target of its own.
-suites := $(filter-out node sweep upgrade,$(sort $(basename $(notdir $(wildcard e2e/tests/*)))))
-faults := crash faults full gates kills late outage proxy rotation stale
+# of another revision, that of the clock a library, the sweep the machine alone: each has a target of its own.
+suites := $(filter-out clock node sweep upgrade,$(sort $(basename $(notdir $(wildcard e2e/tests/*)))))
+faults := crash faults full gates kills late outage proxy rotation stale tokens
 alone := fairness
 sociable := $(filter-out $(faults) $(alone),$(suites))
 side_by_side := --no-print-directory --keep-going --output-sync=target --jobs=3
@@ -63,13 +63,21 @@ sweep: prerequisites ## Play scenarios with each fault at each call, on a machin
 	@cargo build --locked --workspace --all-targets
 	@$(MAKE) --no-print-directory suite-sweep
 
+node_packages := buildah conntrack containerd containernetworking-plugins iproute2 iptables nftables runc
+
 # OPERATOR_IMAGE, an archive of an image that is there, spares building it.
 .PHONY: test-node
 test-node: prerequisites ## Install the chart on a real node and see it work; needs root, and installs Debian packages.
-	$(call step,packages,./e2e/node/packages.sh)
+	$(call step,packages,./e2e/packages.sh $(node_packages))
 	$(if $(OPERATOR_IMAGE),,$(call step,image,./deploy/image.sh))
 	@cargo build --locked --workspace --bins
 	@$(MAKE) --no-print-directory suite-node
+
+.PHONY: test-clock
+test-clock: prerequisites ## Set the operator's clock forward and back; needs libfaketime, which root can install.
+	$(call step,packages,./e2e/packages.sh libfaketime)
+	@cargo build --locked --workspace --bins
+	@$(MAKE) --no-print-directory suite-clock
 
 # The revision is built and installed as a release of its own: its program, its chart, its kinds. The rights that another
 # revision has used say nothing about those of this one.

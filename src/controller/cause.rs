@@ -27,7 +27,7 @@ closed_set! {
         Secret = "secret",
         /// A namespace was delegated to the operator, or is not any more.
         Delegation = "delegation",
-        /// An instant has come: a policy begins or ends, a grace period is over.
+        /// An instant has come: a policy begins or ends, a grace period is over. Or the clock was set.
         Time = "time",
         /// A Secret of somebody else, in the way of this one, is looked at again.
         Recheck = "recheck",

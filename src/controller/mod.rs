@@ -2,6 +2,7 @@
 
 mod apply;
 pub mod cause;
+mod clock;
 mod done;
 mod events;
 mod freshness;

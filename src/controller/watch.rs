@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context,
     cause::{Cause, CauseKind},
-    looks,
+    clock, looks,
     namespaces::describe,
     parse, policies,
     queue::Priority,
@@ -62,6 +62,7 @@ pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()
     }
 
     tasks.spawn(until(shutdown.clone(), policies::report(context.clone())));
+    tasks.spawn(until(shutdown.clone(), clock::follow(context.clone())));
     let (sender, changes) = mpsc::channel(64);
     let stop = shutdown.clone().cancelled_owned();
     tasks.spawn(source::watch(context.folder.clone(), settings.poll_interval, sender, stop));

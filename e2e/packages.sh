@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Installs what a node is made of beside the programs of Kubernetes, where it is not installed yet. The tests start
-# processes of their own; a service that a package brings is left as the package leaves it.
+# Installs the Debian packages that are named, where they are not installed yet. The tests start processes of their own; a
+# service that a package brings is left as the package leaves it.
+# Usage: e2e/packages.sh PACKAGE...
 set -euo pipefail
-packages=(buildah conntrack containerd containernetworking-plugins iproute2 iptables nftables runc)
 
 is_installed() {
   dpkg-query --show --showformat '${Status}' "$1" 2> /dev/null | grep -q 'ok installed'
 }
 
 missing=()
-for package in "${packages[@]}"; do
+for package in "$@"; do
   is_installed "$package" || missing+=("$package")
 done
 test "${#missing[@]}" -gt 0 || exit 0
 if test "$(id --user)" -ne 0; then
-  echo "A node needs root, and these packages: ${missing[*]}" >&2
+  echo "These packages are missing: ${missing[*]}. As root: apt-get install ${missing[*]}" >&2
   exit 1
 fi
 echo "installing ${missing[*]}"
