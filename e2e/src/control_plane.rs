@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
@@ -94,13 +94,31 @@ impl ControlPlane {
     }
 
     pub(crate) async fn service_account_access(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
+        let token = self.token(namespace, name, None).await?;
+        Ok(kubeconfig::with_token(self.access.clone(), &token))
+    }
+
+    /// A kubeconfig for another process, which reads its token from that file, as a pod does.
+    pub fn token_file_kubeconfig(&self, token: &Path) -> Result<PathBuf> {
+        let path = token.with_extension("kubeconfig");
+        kubeconfig::write(&path, &kubeconfig::with_token_file(self.access.clone(), token))?;
+        Ok(path)
+    }
+
+    /// A ServiceAccount's own token; one that is bound to a Secret is valid no longer than that is there.
+    pub async fn token(&self, namespace: &str, name: &str, bound_to: Option<&Secret>) -> Result<String> {
         let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, namespace);
-        let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() };
+        let bound_object_ref = bound_to.map(|secret| BoundObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Secret".to_owned()),
+            name: secret.metadata.name.clone(),
+            uid: secret.metadata.uid.clone(),
+        });
+        let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), bound_object_ref, ..Default::default() };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let answer = accounts.create_token_request(name, &PostParams::default(), &request).await;
         let answer = answer.with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
-        let token = answer.status.and_then(|status| status.token).context("the TokenRequest has no token")?;
-        Ok(kubeconfig::with_token(self.access.clone(), &token))
+        answer.status.and_then(|status| status.token).context("the TokenRequest has no token")
     }
 
     /// The administrator's kubeconfig.

@@ -48,9 +48,18 @@ pub(crate) fn impersonating(mut kubeconfig: Kubeconfig, user: &str, groups: &[&s
 }
 
 /// The same cluster, with a bearer token for the only credential.
-pub(crate) fn with_token(mut kubeconfig: Kubeconfig, token: &str) -> Kubeconfig {
+pub(crate) fn with_token(kubeconfig: Kubeconfig, token: &str) -> Kubeconfig {
+    with_credential(kubeconfig, AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() })
+}
+
+/// The same, and the token is what the file holds, as it is in a pod.
+pub(crate) fn with_token_file(kubeconfig: Kubeconfig, file: &Path) -> Kubeconfig {
+    let token_file = Some(file.to_string_lossy().into_owned());
+    with_credential(kubeconfig, AuthInfo { token_file, ..AuthInfo::default() })
+}
+
+fn with_credential(mut kubeconfig: Kubeconfig, auth_info: AuthInfo) -> Kubeconfig {
     const NAME: &str = "token";
-    let auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
     kubeconfig.auth_infos =
         vec![NamedAuthInfo { name: NAME.to_owned(), auth_info: Some(auth_info), ..Default::default() }];
     for context in kubeconfig.contexts.iter_mut().filter_map(|named| named.context.as_mut()) {
