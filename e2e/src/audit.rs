@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -211,6 +211,22 @@ impl AuditEntries {
     #[must_use]
     pub fn namespace(self, namespace: &str) -> Self {
         self.only(|entry| entry.object_ref.namespace == namespace)
+    }
+
+    /// That in no stretch of time there are more than a full bucket, of `burst`, and what has flowed into it since, one each
+    /// `interval`. Two more may be there: the way from the operator to the API server takes some longer than others.
+    /// Answers how many there are in all.
+    pub fn keep_to(&self, burst: u32, interval: Duration) -> Result<usize> {
+        let mut times: Vec<_> = self.iter().map(AuditEntry::received).collect();
+        times.sort();
+        for (i, from) in times.iter().enumerate() {
+            for (j, to) in times.iter().enumerate().skip(i) {
+                let flowed = to.duration_since(*from).as_secs_f64() / interval.as_secs_f64();
+                let (most, found) = (f64::from(burst) + flowed + 2.0, j - i + 1);
+                ensure!(found as f64 <= most, "{found} writes between {from} and {to}, where {most:.1} may be");
+            }
+        }
+        Ok(times.len())
     }
 
     /// Those about an object of that name. A create in a collection carries none.

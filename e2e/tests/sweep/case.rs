@@ -138,12 +138,13 @@ fn a_case_is_found_by_its_name() {
 fn the_readme_tells_how_many_there_are_and_how_to_play_one() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let told = readme.split_whitespace().collect::<Vec<_>>().join(" ");
-    let [walks, all] = crate::WALKS;
+    let ([walks, all], [killed, all_killed]) = (crate::WALKS, crate::KILLED_WALKS);
     let (scenarios, faults) = (SCENARIOS.len(), Fault::all().len());
     let counts = [
         format!("{scenarios} scenarios"),
         format!("{faults} faults and deaths"),
-        format!("{walks} random walks, or {all}"),
+        format!("{walks} random walks, or {all}:"),
+        format!("{killed} walks, or {all_killed}, during which the operator is killed"),
     ];
     assert!(counts.iter().all(|count| told.contains(count)), "{counts:?}");
     let (_, replay) = told.split_once("`SWEEP=").unwrap();

@@ -1,13 +1,16 @@
 //! Every fault at every call of the operator, in one scenario after the other: the end is always the one that was asked
 //! for, and nothing is written after it.
 //!
-//! Then random walks: what people do in whatever order, with faults in between.
+//! Then random walks: what people do in whatever order, with faults in between; and the same while the operator is killed
+//! every few seconds.
 //!
 //! By default a sample, the same each time; with `FULL=1` all of it; with `SWEEP=scenario/call/fault` that one case, and
-//! with `SWEEP=walk/number` that one walk, or those from one to another with `SWEEP=walk/1-60`.
+//! with `SWEEP=walk/number` that one walk, or those from one to another with `SWEEP=walk/1-60`; `SWEEP=killed-walk/number`
+//! is one under kills.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod case;
+mod permits;
 mod replicas;
 mod run;
 mod scenarios;
@@ -24,12 +27,16 @@ use e2e::observer::Observer;
 use e2e::site::Site;
 use replicas::Replicas;
 use run::Sweep;
+use walks::Walks;
 
 /// How many cases are played where nobody asks for all.
 const SAMPLE: usize = 120;
 
 /// How many random walks there are, by default and in full.
 const WALKS: [u64; 2] = [60, 1000];
+
+/// How many of them are walked once more while the operator is killed.
+const KILLED_WALKS: [u64; 2] = [40, 400];
 
 const SEED: u64 = 20260;
 
@@ -41,25 +48,31 @@ async fn whatever_fault_or_death_at_whichever_call_the_end_is_the_same_and_nothi
     let mut observer = Observer::start(&site.cluster).await?;
     let sweep = Sweep::new();
     let (cases, walks) = match env::var("SWEEP").ok().filter(|id| !id.is_empty()) {
-        Some(id) => match walks::numbers(&id) {
-            Some(numbers) => (Vec::new(), Some(numbers)),
-            None => (vec![Case::named(&id)?], None),
+        Some(id) => match Walks::named(&id) {
+            Some(walks) => (Vec::new(), vec![walks]),
+            None => (vec![Case::named(&id)?], Vec::new()),
         },
         None => {
             let learned = sweep.learn(&site, &proxy).await?.into_iter();
             let cases = chosen(learned.flat_map(|(s, calls)| Case::all(s, &calls)).collect());
-            (cases, Some(1..=WALKS[usize::from(is_full())]))
+            let last = |counts: [u64; 2]| counts[usize::from(is_full())];
+            (cases, vec![Walks::undisturbed(1..=last(WALKS)), Walks::killed(1..=last(KILLED_WALKS))])
         }
     };
     let of = |fate| cases.iter().filter(|case| case.fault.fate == fate).cloned().collect::<Vec<_>>();
+    let (killed, undisturbed): (Vec<_>, Vec<_>) = walks.into_iter().partition(|walks| walks.killed);
     sweep.faults(&site, &proxy, &of(Fate::Lives)).await;
-    if let Some(numbers) = walks {
-        sweep.walks(&site, &proxy, numbers).await?;
+    for walks in undisturbed {
+        sweep.walks(&site, &proxy, walks).await?;
     }
     // A call is held until others are held, too.
     let site = site.configured(with(&["--api-timeout=30s", "--lease-duration=4s"]));
     site.restart_operator().await?;
-    sweep.deaths(&Replicas::alone(&site, &proxy), &of(Fate::Dies)).await?;
+    let alone = Replicas::alone(&site, &proxy);
+    sweep.deaths(&alone, &of(Fate::Dies)).await?;
+    for walks in killed {
+        sweep.killed_walks(&alone, walks).await?;
+    }
     let replicas = Replicas::with_standby(&site, &proxy).await?;
     sweep.deaths(&replicas, &of(Fate::IsSucceeded)).await?;
     sweep.see_history(&observer.history().await?);

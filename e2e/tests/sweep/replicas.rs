@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use e2e::Operator;
 use e2e::proxy::Proxy;
 use e2e::site::Site;
@@ -36,11 +36,39 @@ impl<'a> Replicas<'a> {
         Ok(())
     }
 
+    /// Waits until somebody leads. That need not be the one that was on standby when its leader was killed: once the
+    /// Lease has run out it belongs to whoever asks first, and one that was started at once has watched it for almost as
+    /// long.
+    pub async fn until_led(&self) -> Result<()> {
+        let led = self.site.until_readyz(200, "leader: leading");
+        let Some(standby) = self.standby.take() else { return led.await.map(drop) };
+        let leads = tokio::select! {
+            led = led => led.map(|_| false),
+            leads = standby.until_role("leading") => leads.map(|()| true),
+        };
+        self.standby.replace(Some(standby));
+        match leads? {
+            true => self.make_way().await,
+            false => Ok(()),
+        }
+    }
+
+    /// The one that was on standby leads: it is the site's operator, and another one is on standby.
+    async fn make_way(&self) -> Result<()> {
+        crate::run::tell("the replica that was started last leads");
+        let leader = self.standby.take().context("nobody is on standby")?;
+        self.site.replace_operator(leader)?;
+        self.start_standby().await
+    }
+
     /// Kills the one that leads, with what it has sent and the proxy holds; then does what is to be done while nobody
     /// leads, and sees that somebody goes on.
     pub async fn kill(&self, meanwhile: impl FnOnce()) -> Result<()> {
+        let succeeds = self.standby.borrow().is_some();
+        if succeeds {
+            self.until_led().await?;
+        }
         let successor = self.standby.take();
-        let succeeds = successor.is_some();
         match successor {
             Some(successor) => self.site.replace_operator(successor)?,
             None => self.site.kill_operator()?,

@@ -1,19 +1,22 @@
 //! Plays cases, and tells how it goes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use e2e::observer::History;
+use e2e::observer::{History, Seen};
 use e2e::proxy::{Proxy, Rule};
 use e2e::site::Site;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
 use crate::case::{At, Case};
+use crate::permits::Permits;
 use crate::replicas::Replicas;
 use crate::scenarios::{SCENARIOS, Scenario};
 use crate::scene::{BYSTANDER, Scene};
@@ -35,8 +38,15 @@ pub struct Sweep {
     /// Cases whose call did not come.
     missed: RefCell<Vec<String>>,
     violations: RefCell<Vec<String>>,
-    /// The namespaces, and the case or the walk that was played there.
-    places: RefCell<Vec<(String, String)>>,
+    /// By namespace.
+    places: RefCell<BTreeMap<String, Place>>,
+}
+
+/// A namespace: the case or the walk that was played there, whether Secrets are deleted in it, and what was granted.
+struct Place {
+    id: String,
+    removes_secrets: bool,
+    permits: Rc<RefCell<Permits>>,
 }
 
 impl Sweep {
@@ -120,7 +130,7 @@ impl Sweep {
         let (killed, played) = tokio::join!(kill_all(replicas, &rules), playing);
         killed?;
         // While it starts nothing is written, which says nothing about the end.
-        site.until_readyz(200, "leader: leading").await?;
+        replicas.until_led().await?;
         let ends = scenes.iter().zip(played).map(|((case, scene, rule), played)| async move {
             let ended = async {
                 played?;
@@ -135,7 +145,9 @@ impl Sweep {
     /// A new one, for the case or the walk that is called so.
     pub async fn scene<'a>(&self, site: &'a Site, proxy: &'a Proxy, id: &str) -> Result<Scene<'a>> {
         let scene = Scene::new(site, proxy).await?;
-        let places = [&scene.a, &scene.b].map(|tenant| (tenant.namespace.clone(), id.to_owned()));
+        let removes_secrets = removes_secrets(id);
+        let place = || Place { id: id.to_owned(), removes_secrets, permits: scene.permits.clone() };
+        let places = [&scene.a, &scene.b].map(|tenant| (tenant.namespace.clone(), place()));
         self.places.borrow_mut().extend(places);
         Ok(scene)
     }
@@ -146,6 +158,7 @@ impl Sweep {
         }
         scene.until_ended(case.scenario.end).await?;
         scene.stays(case.scenario.end).await?;
+        scene.kept_its_pace().await?;
         scene.clear().await
     }
 
@@ -175,17 +188,19 @@ impl Sweep {
     /// What must have held at every moment.
     pub fn see_history(&self, history: &History) {
         let places = self.places.borrow();
-        let removed = places.iter().filter(|(_, id)| removes_secrets(id));
-        let removed: BTreeSet<_> = removed.map(|(namespace, _)| Some(namespace.clone())).collect();
+        let place = |namespace: Option<String>| places.get(&namespace.unwrap_or_default());
+        let removes = |namespace| place(namespace).is_some_and(|place| place.removes_secrets);
         let checks = [
-            history.bystanders_untouched(|secret| secret.name_any() == BYSTANDER),
-            history.no_torn_pair(),
-            history.ready_means_written(|request| !removed.contains(&request.namespace())),
+            history
+                .only_granted(|seen, secret| place(secret.namespace()).is_none_or(|place| place.allows(seen, secret))),
+            history.bystanders_untouched(|secret| secret.name_any() == BYSTANDER).map(drop),
+            history.no_torn_pair().map(drop),
+            history.ready_means_written(|request| !removes(request.namespace())).map(drop),
         ];
         for error in checks.into_iter().filter_map(Result::err) {
             let error = error.to_string();
-            let case = places.iter().find(|(namespace, _)| error.contains(namespace.as_str()));
-            self.violated(case.map_or("", |(_, case)| case.as_str()), &error);
+            let place = places.iter().find(|(namespace, _)| error.contains(namespace.as_str()));
+            self.violated(place.map_or("", |(_, place)| place.id.as_str()), &error);
         }
     }
 
@@ -216,6 +231,15 @@ impl Sweep {
         let (violations, missed) = (self.violations.borrow(), self.missed.borrow());
         assert!(violations.is_empty(), "{}", violations.join("\n"));
         assert!(missed.len() * 10 <= self.total.get(), "calls that did not come: {missed:#?}");
+    }
+}
+
+impl Place {
+    /// Whether each value that is a source's was granted. What somebody has edited is not.
+    fn allows(&self, seen: &Seen, secret: &Secret) -> bool {
+        let values = secret.data.iter().flatten().filter_map(|(_, value)| std::str::from_utf8(&value.0).ok());
+        let mut sources = values.filter_map(|value| value.strip_prefix("gen-")?.split_once(':'));
+        sources.all(|(_, source)| self.permits.borrow().allow(source, seen.at))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is played, and what it comes to: a function of what was asked for, whatever happens on the way.
 
+use std::time::SystemTime;
+
 use anyhow::Result;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -70,6 +72,22 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "rivals",
         end: &["request A/younger True Ready [A/target]", "secret A/target Opaque {k=gen-1:two} of A/younger (owned)"],
         play: |s| rivals(s).boxed_local(),
+    },
+    Scenario {
+        name: "throttle",
+        end: &[
+            "request A/r0 True Ready [A/r0]",
+            "request A/r1 True Ready [A/r1]",
+            "request A/r2 True Ready [A/r2]",
+            "request A/r3 True Ready [A/r3]",
+            "request A/r4 True Ready [A/r4]",
+            "secret A/r0 Opaque {k=gen-1:one} of A/r0 (owned)",
+            "secret A/r1 Opaque {k=gen-1:one} of A/r1 (owned)",
+            "secret A/r2 Opaque {k=gen-1:one} of A/r2 (owned)",
+            "secret A/r3 Opaque {k=gen-1:one} of A/r3 (owned)",
+            "secret A/r4 Opaque {k=gen-1:one} of A/r4 (owned)",
+        ],
+        play: |s| throttle(s).boxed_local(),
     },
     Scenario {
         name: "together",
@@ -151,6 +169,7 @@ async fn expire(scene: &Scene<'_>) -> Result<()> {
     let end = Timestamp::now().checked_add(SignedDuration::from_secs(4))?;
     let end = Timestamp::from_second(end.as_second())?;
     scene.grant("main", &["one"], json!({ "notAfter": end })).await?;
+    scene.ends("main", end.into());
     scene.a.request("r", json!({ "secrets": scene.asks(&[("one", "k")]) })).await?;
     scene.until_says("r", "GrantExpired").await
 }
@@ -162,7 +181,9 @@ async fn relabel(scene: &Scene<'_>) -> Result<()> {
     scene.grant("main", &["one"], json!({ "namespaces": selector })).await?;
     scene.a.request("r", json!({ "secrets": scene.asks(&[("one", "k")]) })).await?;
     scene.until_ready("r").await?;
-    scene.a.label(json!({ "granted": null })).await
+    scene.a.label(json!({ "granted": null })).await?;
+    scene.ends("main", SystemTime::now());
+    Ok(())
 }
 
 async fn delegate(scene: &Scene<'_>) -> Result<()> {
@@ -223,6 +244,16 @@ async fn rivals(scene: &Scene<'_>) -> Result<()> {
     scene.a.request("younger", asked("two")).await?;
     scene.until_noticed("younger").await?;
     scene.a.delete_request("older").await
+}
+
+/// More requests at a time than may be written at a time.
+async fn throttle(scene: &Scene<'_>) -> Result<()> {
+    scene.pace("main").await?;
+    let requests = (0..5).map(|number| async move {
+        let spec = json!({ "secrets": scene.asks(&[("one", "k")]) });
+        scene.a.request(&format!("r{number}"), spec).await.map(drop)
+    });
+    futures::future::try_join_all(requests).await.map(drop)
 }
 
 /// Creation and adoption; then all at once: rotation, revocation after a grace period, a rename, another type, a

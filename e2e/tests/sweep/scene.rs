@@ -1,14 +1,15 @@
 //! Where a scenario is played: two namespaces, policies and sources that no other scene has.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::proxy::{Action, Proxy, Rule, Which};
 use e2e::site::{Site, Tenant, condition};
 use e2e::state::state;
-use e2e::{Operator, eventually, is_ready};
+use e2e::{Mark, Operator, eventually, is_ready};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, PostParams};
@@ -17,6 +18,7 @@ use secrets_distributor::api::SecretsDistributionStatus;
 use serde_json::{Value, json};
 
 use crate::case::{At, about, numbered};
+use crate::permits::Permits;
 
 /// How long each step may take, and the end after the fault.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -27,6 +29,9 @@ const QUIET: Duration = Duration::from_millis(1500);
 
 /// Between two looks: many scenes look at one API server.
 const LOOKS: Duration = Duration::from_millis(250);
+
+/// So many writes, in that time, and so many at once: far fewer than the scenario has, or it would show nothing.
+const PACE: (u32, Duration, u32) = (4, Duration::from_secs(1), 1);
 
 pub const BYSTANDER: &str = "bystander";
 
@@ -40,6 +45,10 @@ pub struct Scene<'a> {
     pub b: Tenant<'a>,
     /// The policies that are there.
     policies: RefCell<BTreeSet<String>>,
+    /// What they have granted so far.
+    pub permits: Rc<RefCell<Permits>>,
+    /// Where the record begins of the writes that have to keep to [`PACE`], if there are such.
+    paced: Cell<Option<Mark>>,
     /// The place in the proxy's record where it began.
     start: usize,
 }
@@ -49,7 +58,16 @@ impl<'a> Scene<'a> {
     pub async fn new(site: &'a Site, proxy: &'a Proxy) -> Result<Self> {
         let start = proxy.mark();
         let (a, b) = tokio::try_join!(site.undelegated_tenant("sweep-a"), site.undelegated_tenant("sweep-b"))?;
-        Ok(Self { site, proxy, a, b, policies: RefCell::default(), start })
+        Ok(Self {
+            site,
+            proxy,
+            a,
+            b,
+            policies: RefCell::default(),
+            permits: Rc::default(),
+            paced: Cell::default(),
+            start,
+        })
     }
 
     /// What there is before a scenario begins: the sources, the delegations, and somebody else's Secret.
@@ -78,20 +96,21 @@ impl<'a> Scene<'a> {
     }
 
     /// A policy that grants sources in both namespaces to requests in A; more fields of it.
-    pub async fn grant(&self, name: &str, sources: &[&str], more: Value) -> Result<()> {
-        let sources: Vec<_> = sources.iter().map(|source| self.source(source)).collect();
+    pub async fn grant(&self, policy: &str, sources: &[&str], more: Value) -> Result<()> {
+        let names: Vec<_> = sources.iter().map(|source| self.source(source)).collect();
         let mut spec = json!({
             "namespaces": { "names": [self.a.namespace, self.b.namespace] },
             "rules": [{
-                "effect": "Allow", "sources": sources, "adopt": true,
+                "effect": "Allow", "sources": names, "adopt": true,
                 "requestedFrom": { "names": [self.a.namespace] },
             }],
         });
         if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
             spec.extend(more);
         }
-        let name = self.source(name);
+        let (name, from) = (self.source(policy), SystemTime::now());
         self.site.policy(&name, spec).await?;
+        self.permits.borrow_mut().grant(policy, sources, from);
         self.policies.borrow_mut().insert(name);
         Ok(())
     }
@@ -99,8 +118,31 @@ impl<'a> Scene<'a> {
     pub async fn withdraw(&self, policy: &str) -> Result<()> {
         let name = self.source(policy);
         self.site.delete_policy(&name).await?;
+        self.ends(policy, SystemTime::now());
         self.policies.borrow_mut().remove(&name);
         Ok(())
+    }
+
+    /// What the policy has granted ends then, though it is still there.
+    pub fn ends(&self, policy: &str, at: SystemTime) {
+        self.permits.borrow_mut().end(policy, at);
+    }
+
+    /// From here on the writes of Secrets in A must keep to [`PACE`], as the policy says.
+    pub async fn pace(&self, policy: &str) -> Result<()> {
+        let audit = self.site.cluster.audit().context("writes are counted in the API server's audit log")?;
+        self.paced.set(Some(audit.mark().await?));
+        let (writes, per, burst) = PACE;
+        let limit = json!({ "rateLimit": { "writes": writes, "per": format!("{}s", per.as_secs()), "burst": burst } });
+        self.grant(policy, &["one"], limit).await
+    }
+
+    /// Whether they did.
+    pub async fn kept_its_pace(&self) -> Result<()> {
+        let (Some(mark), Some(audit)) = (self.paced.get(), self.site.cluster.audit()) else { return Ok(()) };
+        let (writes, per, burst) = PACE;
+        let writes_of_secrets = audit.since(mark).await?.user(Operator::USER).writes().resource("secrets");
+        writes_of_secrets.namespace(&self.a.namespace).keep_to(burst, per / writes).map(drop).context("S7")
     }
 
     /// Takes the delegation of A back.
