@@ -213,6 +213,12 @@ impl AuditEntries {
         self.only(|entry| entry.object_ref.namespace == namespace)
     }
 
+    /// Those about an object of that name. A create in a collection carries none.
+    #[must_use]
+    pub fn name(self, name: &str) -> Self {
+        self.only(|entry| entry.object_ref.name == name)
+    }
+
     /// That in no stretch of time there are more than a full bucket, of `burst`, and what has flowed into it since, one each
     /// `interval`. Two more may be there: the way from the operator to the API server takes some longer than others.
     /// Answers how many there are in all.
@@ -227,11 +233,5 @@ impl AuditEntries {
             }
         }
         Ok(times.len())
-    }
-
-    /// Those about an object of that name. A create in a collection carries none.
-    #[must_use]
-    pub fn name(self, name: &str) -> Self {
-        self.only(|entry| entry.object_ref.name == name)
     }
 }

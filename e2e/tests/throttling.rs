@@ -51,8 +51,8 @@ async fn writes_follow_the_curve_and_each_status_is_written_at_most_twice() -> R
 
     let calls = audit.since(start).await?.user(Operator::USER).writes();
     for (tenant, interval) in [(&slow, Duration::from_secs(1)), (&fast, Duration::from_secs(4) / 60)] {
-        let own: Vec<_> = calls.iter().filter(|call| call.object_ref.namespace == tenant.namespace).collect();
-        let writes = calls.clone().namespace(&tenant.namespace).resource("secrets").keep_to(BURST, interval)?;
+        let own = calls.clone().namespace(&tenant.namespace);
+        let writes = own.clone().resource("secrets").keep_to(BURST, interval)?;
         assert!(writes > BURST as usize, "only {writes} writes");
         let mut statuses: BTreeMap<&str, usize> = BTreeMap::new();
         for call in own.iter().filter(|call| call.object_ref.subresource == "status") {

@@ -15,7 +15,7 @@ use super::{
     queue::Priority,
 };
 
-/// How often the clocks are compared. Half of what a revocation may take after its policy was changed.
+/// How often the clocks are compared: by so much may a grant outlive its end.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Clocks that are this close go alike: one that is put right slowly is off by no more.
@@ -45,11 +45,11 @@ impl Clocks {
     fn set_by(&mut self, wall: Timestamp, running: Instant) -> Option<SignedDuration> {
         let ran = SignedDuration::try_from(running.duration_since(self.running)).unwrap_or(SignedDuration::MAX);
         let by = wall.duration_since(self.wall).saturating_sub(ran);
-        let is_set = by.abs() > ALIKE;
-        is_set.then(|| {
-            *self = Self { wall, running };
-            by
-        })
+        if by.abs() <= ALIKE {
+            return None;
+        }
+        *self = Self { wall, running };
+        Some(by)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-/// How long after the end of a grant what it granted may still be written: a write that was on its way is held for half of
-/// that at most.
-const ON_ITS_WAY: Duration = Duration::from_secs(6);
+use crate::run::HELD;
+
+/// How long after the end of a grant what it granted may still be written: a write that was on its way is held, and then goes
+/// on.
+const ON_ITS_WAY: Duration = HELD.saturating_mul(2);
 
 /// The grants of one scene.
 #[derive(Debug, Default)]

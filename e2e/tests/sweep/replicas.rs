@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use e2e::Operator;
 use e2e::proxy::Proxy;
 use e2e::site::Site;
+
+use crate::run::tell;
 
 /// The operator as it runs, alone or with a replica on standby.
 pub struct Replicas<'a> {
@@ -46,19 +48,13 @@ impl<'a> Replicas<'a> {
             led = led => led.map(|_| false),
             leads = standby.until_role("leading") => leads.map(|()| true),
         };
-        self.standby.replace(Some(standby));
-        match leads? {
-            true => self.make_way().await,
-            false => Ok(()),
+        if leads? {
+            tell("the replica that was started last leads");
+            self.site.replace_operator(standby)?;
+            return self.start_standby().await;
         }
-    }
-
-    /// The one that was on standby leads: it is the site's operator, and another one is on standby.
-    async fn make_way(&self) -> Result<()> {
-        crate::run::tell("the replica that was started last leads");
-        let leader = self.standby.take().context("nobody is on standby")?;
-        self.site.replace_operator(leader)?;
-        self.start_standby().await
+        self.standby.replace(Some(standby));
+        Ok(())
     }
 
     /// Kills the one that leads, with what it has sent and the proxy holds; then does what is to be done while nobody

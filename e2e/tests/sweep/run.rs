@@ -26,7 +26,7 @@ use crate::walks::removes_secrets;
 pub const AT_A_TIME: usize = 48;
 
 /// How long a call is held that is held: longer than the operator waits for an answer.
-const HELD: Duration = Duration::from_secs(3);
+pub const HELD: Duration = Duration::from_secs(3);
 
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 

@@ -65,7 +65,7 @@ impl Sweep {
         // The others may fail for the same reason, and can be played alone.
         for (at, (number, walk, error)) in failed.into_iter().enumerate() {
             let (steps, error) = match at {
-                0 => self.least(site, proxy, number, walk, error).await,
+                0 => self.least(site, proxy, &walks.id(number), walk, error).await,
                 _ => (walk.to_string(), error),
             };
             self.violated(&walks.id(number), &format!("{error:#}; after\n{steps}"));
@@ -110,15 +110,14 @@ impl Sweep {
     }
 
     /// The least of a walk that still fails, and how.
-    async fn least(&self, site: &Site, proxy: &Proxy, number: u64, mut walk: Walk, error: Error) -> (String, Error) {
+    async fn least(&self, site: &Site, proxy: &Proxy, id: &str, mut walk: Walk, error: Error) -> (String, Error) {
         let (mut least, mut why, mut failed) = (walk.to_string(), error, true);
         for _ in 0..TRIES {
             if !walk.narrow(failed) {
                 break;
             }
-            let id = format!("walk/{number}");
             tell(&format!("{id} fails; {} steps of it:", walk.steps().len()));
-            let played = self.walk(site, proxy, &id, &walk.steps()).await;
+            let played = self.walk(site, proxy, id, &walk.steps()).await;
             failed = played.is_err();
             if let Err(error) = played {
                 (least, why) = (walk.to_string(), error);
