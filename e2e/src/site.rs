@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{Event, Secret};
+use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, ResourceExt,
@@ -241,6 +241,17 @@ impl Tenant<'_> {
     /// Binds the tenant role to the operator in this namespace.
     pub async fn delegate(&self) -> Result<()> {
         self.site.cluster.delegate_by(&self.namespace, self.site.delegation).await
+    }
+
+    /// Deletes the namespace, and does what the controller would that this control plane has none of: lets it go. What is
+    /// in it stays where nobody sees it.
+    pub async fn vanish(&self) -> Result<()> {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await?;
+        let mut namespace = namespaces.get(&self.namespace).await?;
+        namespace.spec.get_or_insert_default().finalizers = None;
+        namespaces.replace_subresource("finalize", &self.namespace, &PostParams::default(), &namespace).await?;
+        Ok(())
     }
 
     /// Grants sources to this namespace, to any key; the policy has the namespace's name.

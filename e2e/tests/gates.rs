@@ -7,13 +7,17 @@ use anyhow::{Result, ensure};
 use e2e::eventually;
 use e2e::observer::{History, Observer};
 use e2e::proxy::{Action, Call, Proxy, Rule, Which};
-use e2e::site::{SOON, Site};
+use e2e::site::{SOON, Site, Tenant};
+use serde_json::json;
 
 /// How long a gate is kept shut after everything else has been read.
 const SHUT: Duration = Duration::from_millis(1500);
 
 /// A confirmation of the policies serves for two seconds.
 const CONFIRMED_FOR: Duration = Duration::from_millis(2500);
+
+/// More namespaces than are asked about at a time.
+const BYSTANDERS: usize = 40;
 
 /// What is listed at the start and decides.
 const LISTED: [&str; 3] = ["distributionpolicies", "namespaces", "secretsdistributions"];
@@ -111,6 +115,37 @@ fn written_before_the_list(proxy: &Proxy, mark: usize, resource: &'static str) -
     let calls = proxy.calls_since(mark, &Which::calls());
     let unread = calls.into_iter().take_while(|call| !(lists.includes(call) && call.answered == Some(200)));
     unread.filter(|call| writes().includes(call)).collect()
+}
+
+#[tokio::test]
+async fn namespaces_that_nobody_waits_for_hold_up_none_that_somebody_does() -> Result<()> {
+    let (site, proxy) = Site::behind_proxy().await?;
+    site.start_operator().await?;
+    for _ in 0..BYSTANDERS {
+        // The API server lists them before the others.
+        site.cluster.namespace("a-bystander").await?;
+    }
+    let (asks, abroad) = (site.tenant("asks").await?, site.tenant("asks-abroad").await?);
+    site.sources.set(&[("Waits", b"old")])?;
+    let both = json!({ "names": [asks.namespace, abroad.namespace] });
+    let rule = json!({ "effect": "Allow", "sources": ["Waits"], "requestedFrom": { "names": [asks.namespace] } });
+    site.policy("waits", json!({ "namespaces": both, "rules": [rule] })).await?;
+    let wants =
+        |place: &Tenant| json!({ "secrets": [{ "from": "Waits", "to": "k" }], "namespaces": [place.namespace] });
+    asks.request("r", wants(&abroad)).await?;
+    asks.until_ready("r").await?;
+
+    site.kill_operator()?;
+    asks.change("r", wants(&asks)).await?;
+    let bystanders = list_of("secrets").when(|call| call.namespace.starts_with("a-bystander"));
+    let held = proxy.rule(bystanders, Action::Hold);
+    site.launch_operator().await?;
+    asks.until_content("r", "k", b"old").await?;
+    // Nobody asks for this one any more: the status tells that it is there.
+    abroad.until_gone("r").await?;
+    assert!(!held.hits().is_empty() && held.hits().len() < BYSTANDERS, "{} are asked about", held.hits().len());
+    held.lift();
+    Ok(())
 }
 
 #[tokio::test]

@@ -10,13 +10,14 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::{
-    sync::{Notify, Semaphore, SetOnce, watch},
+    sync::{Semaphore, SetOnce, watch},
     time::sleep,
 };
 
 use super::{
     Context,
     cause::{Cause, CauseKind},
+    namespaces::Followed,
     queue::{Priority, jitter},
 };
 use crate::{
@@ -76,8 +77,7 @@ pub async fn keep_terms(context: Arc<Context>) {
     looks.read.wait().await;
     loop {
         let term = context.leadership.gained().await;
-        let told = context.reports.told_targets();
-        context.world_mut().expect_secrets(told);
+        context.expect_told();
         looks.term.send_replace(Some(term));
         context.leadership.over(term).await;
     }
@@ -85,18 +85,20 @@ pub async fn keep_terms(context: Arc<Context>) {
 
 /// Looks, whenever this replica leads, until the API server refuses, or until a write was refused. What was known in
 /// one term may be outdated in the next.
-pub async fn look_until_refused(context: &Context, namespace: &NamespaceName, recheck: &Notify) {
+pub async fn look_until_refused(context: &Context, followed: &Followed) {
     loop {
         let term = context.looks.term(&context.leadership).await;
         tokio::select! {
             biased;
-            () = context.leadership.over(term) => drop(context.world_mut().set_delegation(namespace, Delegation::Unknown)),
-            _ = look_for_a_term(context, namespace, recheck) => return,
+            () = context.leadership.over(term) => drop(context.world_mut().set_delegation(&followed.name, Delegation::Unknown)),
+            _ = look_for_a_term(context, followed) => return,
         }
     }
 }
 
-async fn look_for_a_term(context: &Context, namespace: &NamespaceName, recheck: &Notify) -> Result<(), Refused> {
+async fn look_for_a_term(context: &Context, followed: &Followed) -> Result<(), Refused> {
+    let namespace = &followed.name;
+    let turn = context.namespaces.turn(context, followed).await;
     require_delegation(context, namespace).await?;
     let places = context.world().places_in(namespace);
     let looks: Vec<_> = places.iter().map(|target| look(context, target).boxed()).collect();
@@ -104,8 +106,9 @@ async fn look_for_a_term(context: &Context, namespace: &NamespaceName, recheck: 
     // Now what is not known is not there.
     let touched = context.world_mut().set_delegation(namespace, Delegation::Granted);
     context.queue.add(touched, Priority::Change, &Cause::new(CauseKind::Delegation));
+    drop(turn);
     tokio::select! {
-        () = recheck.notified() => Err(Refused),
+        () = followed.recheck.notified() => Err(Refused),
         refused = look_again_and_again(context, namespace) => refused,
     }
 }

@@ -17,7 +17,11 @@ use kube::{
     api::PartialObjectMeta,
     runtime::watcher::{self, Event, watcher},
 };
-use tokio::{sync::Notify, sync::Semaphore, task::AbortHandle, time::sleep};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    task::AbortHandle,
+    time::sleep,
+};
 
 use super::{
     Context,
@@ -31,7 +35,7 @@ use crate::{
     core::{
         backoff,
         index::Delegation,
-        name::{NamespaceName, SecretName, Target},
+        name::{NamespaceName, RequestKey, SecretName, Target},
         observed::Observed,
     },
 };
@@ -43,25 +47,43 @@ const WANTED_RETRY: Duration = Duration::from_secs(3);
 /// The same for a namespace that nobody wants to write into. Only Secrets that were left behind can be there.
 const UNWANTED_RETRY: Duration = Duration::from_secs(600);
 
-/// First lists in flight at a time.
-const LISTS_IN_FLIGHT: usize = 16;
+/// How many namespaces may be at their first questions at a time.
+const TURNS: usize = 16;
+
+/// How many of them may be such that nobody waits for. A cluster has thousands of those, and each answer takes its time.
+const UNAWAITED_TURNS: usize = 8;
 
 /// The namespaces that are followed.
 pub struct Namespaces {
     watches: Mutex<HashMap<NamespaceName, Watch>>,
-    lists: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    unawaited: Arc<Semaphore>,
 }
 
 struct Watch {
-    recheck: Arc<Notify>,
-    /// Refused, and nobody wanted to write there: it may have been delegated long since.
-    asleep: Arc<AtomicBool>,
+    followed: Arc<Followed>,
     task: AbortHandle,
+}
+
+/// A namespace that is followed.
+pub struct Followed {
+    pub name: NamespaceName,
+    /// Something suggests that its delegation is not what it was.
+    pub recheck: Notify,
+    /// It is in no hurry, since nobody wants to write there: what is known of it, if anything, may be outdated.
+    asleep: AtomicBool,
+}
+
+/// While it lasts others have to wait for theirs.
+pub struct Turn {
+    _all: Option<OwnedSemaphorePermit>,
+    _unawaited: Option<OwnedSemaphorePermit>,
 }
 
 impl Default for Namespaces {
     fn default() -> Self {
-        Self { watches: Mutex::default(), lists: Arc::new(Semaphore::new(LISTS_IN_FLIGHT)) }
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { watches: Mutex::default(), turns: semaphore(TURNS), unawaited: semaphore(UNAWAITED_TURNS) }
     }
 }
 
@@ -69,9 +91,10 @@ impl Namespaces {
     /// Begins to watch a namespace, unless it is watched.
     pub fn add(&self, context: &Arc<Context>, namespace: &NamespaceName) {
         self.watches().entry(namespace.clone()).or_insert_with(|| {
-            let (recheck, asleep) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-            let follow = follow(context.clone(), namespace.clone(), recheck.clone(), asleep.clone());
-            Watch { recheck, asleep, task: tokio::spawn(follow).abort_handle() }
+            let (name, recheck, asleep) = (namespace.clone(), Notify::new(), AtomicBool::new(false));
+            let followed = Arc::new(Followed { name, recheck, asleep });
+            let task = tokio::spawn(follow(context.clone(), followed.clone())).abort_handle();
+            Watch { followed, task }
         });
     }
 
@@ -90,7 +113,7 @@ impl Namespaces {
     /// Something suggests that the delegation of the namespace is not what it was.
     pub fn recheck(&self, namespace: &NamespaceName) {
         if let Some(watch) = self.watches().get(namespace) {
-            watch.recheck.notify_one();
+            watch.followed.recheck.notify_one();
         }
     }
 
@@ -99,11 +122,35 @@ impl Namespaces {
     pub fn wake(&self, namespace: &NamespaceName) -> bool {
         let watches = self.watches();
         let Some(watch) = watches.get(namespace) else { return false };
-        let slept = watch.asleep.swap(false, Ordering::AcqRel);
+        let slept = watch.followed.asleep.swap(false, Ordering::AcqRel);
         if slept {
-            watch.recheck.notify_one();
+            watch.followed.recheck.notify_one();
         }
         slept
+    }
+
+    /// Waits until the namespace may be asked what the operator may see and do there. One that somebody waits for never
+    /// waits behind all those that nobody does.
+    pub async fn turn(&self, context: &Context, followed: &Followed) -> Turn {
+        let awaited = {
+            // Together, so that whoever begins to wait for it now either is seen here or wakes it.
+            let world = context.world();
+            let awaited = world.is_awaited(&followed.name);
+            followed.asleep.store(!awaited, Ordering::Release);
+            awaited
+        };
+        let unawaited = match awaited {
+            true => None,
+            false => tokio::select! {
+                permit = self.unawaited.clone().acquire_owned() => permit.ok(),
+                () = followed.recheck.notified() => None,
+            },
+        };
+        let turn = Turn { _all: self.turns.clone().acquire_owned().await.ok(), _unawaited: unawaited };
+        followed.asleep.store(false, Ordering::Release);
+        // What was asked for until now is answered by what follows.
+        let _ = followed.recheck.notified().now_or_never();
+        turn
     }
 
     fn watches(&self) -> MutexGuard<'_, HashMap<NamespaceName, Watch>> {
@@ -111,43 +158,75 @@ impl Namespaces {
     }
 }
 
+impl Context {
+    /// A request came, or changed, or wants other namespaces: of those nothing is said that may be outdated.
+    pub(super) fn wake_destinations(&self, key: &RequestKey) {
+        let undelegated = self.world().undelegated_destinations(key);
+        undelegated.iter().for_each(|namespace| self.wake(namespace));
+    }
+
+    /// Where a request has left a Secret, as its status tells, the Secret waits to be seen to.
+    pub(super) fn expect_told(&self) {
+        let told = self.reports.told_targets();
+        let namespaces: BTreeSet<_> = told.iter().map(|target| target.namespace.clone()).collect();
+        self.world_mut().expect_secrets(told);
+        let unlisted = |namespace: &&NamespaceName| self.world().secrets.delegation(namespace) == Delegation::Unknown;
+        namespaces.iter().filter(unlisted).for_each(|namespace| self.wake(namespace));
+    }
+
+    pub(super) fn wake_if_wanted(&self, namespace: &NamespaceName) {
+        let wanted = self.world().requests.claims_in(namespace).next().is_some();
+        if wanted {
+            self.wake(namespace);
+        }
+    }
+
+    fn wake(&self, namespace: &NamespaceName) {
+        // Locked first, so that what the list then finds comes after this.
+        let mut world = self.world_mut();
+        if self.namespaces.wake(namespace) {
+            world.set_delegation(namespace, Delegation::Unknown);
+        }
+    }
+}
+
 /// Follows one namespace for as long as it exists.
-async fn follow(context: Arc<Context>, namespace: NamespaceName, recheck: Arc<Notify>, asleep: Arc<AtomicBool>) {
+async fn follow(context: Arc<Context>, followed: Arc<Followed>) {
+    let namespace = &followed.name;
     loop {
-        // What was asked for until now is answered by the list that follows.
-        let _ = recheck.notified().now_or_never();
         match context.access {
-            SecretsAccess::Watch => watch_until_refused(&context, &namespace, &recheck).await,
-            SecretsAccess::WriteOnly => look_until_refused(&context, &namespace, &recheck).await,
+            SecretsAccess::Watch => watch_until_refused(&context, &followed).await,
+            SecretsAccess::WriteOnly => look_until_refused(&context, &followed).await,
         }
         let wanted = {
             // Together, so that whoever begins to want it now either is seen here or wakes it.
             let mut world = context.world_mut();
-            let wanted = world.requests.claims_in(&namespace).next().is_some();
-            asleep.store(!wanted, Ordering::Release);
-            let touched = world.set_delegation(&namespace, Delegation::Refused);
+            let wanted = world.requests.claims_in(namespace).next().is_some();
+            followed.asleep.store(!wanted, Ordering::Release);
+            let touched = world.set_delegation(namespace, Delegation::Refused);
             context.queue.add(touched, Priority::Change, &Cause::new(CauseKind::Delegation));
             wanted
         };
         match wanted {
             // Not sooner: where the list is allowed and the write is not, asking at once would go in circles.
             true => sleep(WANTED_RETRY).await,
-            false => tokio::select! { () = sleep(UNWANTED_RETRY) => {}, () = recheck.notified() => {} },
+            false => tokio::select! { () = sleep(UNWANTED_RETRY) => {}, () = followed.recheck.notified() => {} },
         }
     }
 }
 
 /// Watches until the API server refuses, or until a write was refused.
-async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, recheck: &Notify) {
+async fn watch_until_refused(context: &Context, followed: &Followed) {
+    let namespace = &followed.name;
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(context.client.clone(), namespace.as_str());
     let mut stream = pin!(watcher(api, watcher::Config::default().labels(names::OWNER_UID)));
-    let mut permit = context.namespaces.lists.clone().acquire_owned().await.ok();
+    let mut turn = Some(context.namespaces.turn(context, followed).await);
     let mut listed: BTreeSet<Target> = BTreeSet::new();
     let (mut granted, mut failures) = (false, 0);
     loop {
         let event = tokio::select! {
             event = stream.next() => event,
-            () = recheck.notified(), if granted => return,
+            () = followed.recheck.notified(), if granted => return,
         };
         match event {
             Some(Ok(event)) => {
@@ -165,7 +244,7 @@ async fn watch_until_refused(context: &Arc<Context>, namespace: &NamespaceName, 
             None => return,
         }
         if granted {
-            permit.take();
+            turn.take();
         }
     }
 }

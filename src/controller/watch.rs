@@ -37,7 +37,7 @@ use crate::{
     api::{DistributionPolicy, SecretsDistribution},
     core::{
         backoff,
-        index::{Delegation, Gate},
+        index::Gate,
         name::{NamespaceName, PolicyName, RequestKey},
         object,
         policy::Namespace,
@@ -235,6 +235,7 @@ impl Intake<Watched> for Requests {
     fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey> {
         let gone: Vec<_> = context.world().requests.keys().filter(|key| !self.listed.contains(key)).cloned().collect();
         std::mem::take(&mut self.listed);
+        context.expect_told();
         gone.iter().flat_map(|key| forget_request(context, key)).collect()
     }
 }
@@ -373,26 +374,5 @@ impl Context {
         };
         self.queue.add(revoked, Priority::Revocation, cause);
         self.queue.add(changed, Priority::Change, cause);
-    }
-
-    /// A request came, or changed, or wants other namespaces: of those nothing is said that may be outdated.
-    fn wake_destinations(&self, key: &RequestKey) {
-        let undelegated = self.world().undelegated_destinations(key);
-        undelegated.iter().for_each(|namespace| self.wake(namespace));
-    }
-
-    fn wake_if_wanted(&self, namespace: &NamespaceName) {
-        let wanted = self.world().requests.claims_in(namespace).next().is_some();
-        if wanted {
-            self.wake(namespace);
-        }
-    }
-
-    fn wake(&self, namespace: &NamespaceName) {
-        // Locked first, so that what the list then finds comes after this.
-        let mut world = self.world_mut();
-        if self.namespaces.wake(namespace) {
-            world.set_delegation(namespace, Delegation::Unknown);
-        }
     }
 }

@@ -173,6 +173,11 @@ impl World {
         }
     }
 
+    /// Whether somebody waits until it is known what is in a namespace: a request wants a Secret there, or has left one.
+    pub fn is_awaited(&self, namespace: &NamespaceName) -> bool {
+        self.requests.claims_in(namespace).next().is_some() || self.secrets.hints(namespace).next().is_some()
+    }
+
     /// Where in a namespace a Secret of ours may be, or shall be.
     pub fn places_in(&self, namespace: &NamespaceName) -> BTreeSet<Target> {
         let claimed = self.requests.claims_in(namespace).map(|request| request.target(namespace));
