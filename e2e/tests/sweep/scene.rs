@@ -261,7 +261,8 @@ impl<'a> Scene<'a> {
         numbered(&abouts.collect::<Vec<_>>())
     }
 
-    /// Takes away what would cost the scenes after it: the operator has to let its requests go.
+    /// Takes away what would cost the scenes after it: the operator has to let its requests go. Thousands of namespaces
+    /// would make each start of the operator a long one.
     pub async fn clear(&self) -> Result<()> {
         let requests = self.a.requests();
         for request in requests.list(&Default::default()).await?.items {
@@ -277,6 +278,7 @@ impl<'a> Scene<'a> {
             self.site.delete_policy(&policy).await?;
         }
         tokio::try_join!(self.undelegate(&self.a), self.undelegate(&self.b))?;
+        tokio::try_join!(self.a.vanish(), self.b.vanish())?;
         SOURCES.iter().try_for_each(|source| self.site.sources.remove(&self.source(source)))
     }
 }
