@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::world::{HOME, Pair, TENANT, World};
 
+/// More of them than many a cluster has.
+const MANY: usize = 5000;
+
 const REQUEST: &str = "sd/wildcard-tls-distribution";
 
 fn values(collector: &str) -> Value {
@@ -17,6 +20,9 @@ fn values(collector: &str) -> Value {
         "sources": [{ "secret": { "name": "provider" } }],
         "tenants": [TENANT],
         "replicas": 1,
+        // A quarter of what the chart gives it.
+        "resources": { "limits": { "memory": "64Mi" }, "requests": { "memory": "64Mi" } },
+        "env": [{ "name": "RATE_LIMIT", "value": "100000/1s" }],
     })
 }
 
@@ -46,11 +52,16 @@ pub async fn story(world: &World) -> Result<()> {
     world.consumer("later").await?;
     world.until_seen("later", &second, &second).await?;
 
+    let started = Instant::now();
+    world.distribute(MANY).await?;
+    eprintln!("{MANY} more within 64 MiB: {:.1} s", started.elapsed().as_secs_f32());
     nothing_is_written_by_a_change_of_the_release(world, &values).await?;
     world.until_seen("later", &second, &second).await?;
     // It still works.
     world.provide(&first).await?;
-    world.until_seen("later", &first, &second).await
+    world.until_seen("later", &first, &second).await?;
+    world.until_rotated(MANY, &first).await?;
+    world.nobody_was_killed().await
 }
 
 async fn the_pod_is_restricted(world: &World) -> Result<()> {

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::helm::Helm;
-use e2e::{ControlPlane, Node, eventually, repository};
+use e2e::{ControlPlane, Node, eventually, is_ready, repository};
+use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::Api;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use secrets_distributor::api::SecretsDistribution;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -15,6 +18,23 @@ pub const HOME: &str = "secrets-distributor";
 pub const TENANT: &str = "test-application-1";
 /// A kubelet takes its time.
 pub const SOON: Duration = Duration::from_secs(90);
+
+/// How long many of them may take: all of a cluster shares this machine.
+const LATER: Duration = Duration::from_secs(240);
+
+/// To look at many of them is work, too.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+
+const MASS: &str = "mass-";
+
+/// The request of the documentation, under another name.
+fn example(name: &str) -> Result<Value> {
+    let example = std::fs::read_to_string(repository().join("docs/examples/wildcard-tls-distribution.yaml"))?;
+    let mut request: Value = serde_yaml_ng::from_str(&example)?;
+    request["metadata"]["name"] = json!(name);
+    request["spec"]["name"] = json!(name);
+    Ok(request)
+}
 
 /// What the provider holds: a certificate and its key.
 pub struct Pair {
@@ -120,12 +140,51 @@ impl World {
     /// Waits until a new request is served, and so each older one has been looked at: the status of those may be of an
     /// operator that is gone.
     pub async fn until_at_work(&self, name: &str) -> Result<()> {
-        let example = std::fs::read_to_string(repository().join("docs/examples/wildcard-tls-distribution.yaml"))?;
-        let mut request: Value = serde_yaml_ng::from_str(&example)?;
-        request["metadata"]["name"] = json!(name);
-        request["spec"]["name"] = json!(name);
-        self.cluster.apply_yaml(&request.to_string()).await?;
+        self.cluster.apply_yaml(&example(name)?.to_string()).await?;
         self.until_ready(&format!("sd/{name}")).await
+    }
+
+    /// Creates so many more requests like that of the documentation, and waits until all are Ready.
+    pub async fn distribute(&self, count: usize) -> Result<()> {
+        let requests = Api::<SecretsDistribution>::namespaced(self.cluster.client().await?, TENANT);
+        let requests = &requests;
+        let created = stream::iter(0..count).map(|number| async move {
+            let request = serde_json::from_value(example(&format!("{MASS}{number}"))?)?;
+            anyhow::Ok(requests.create(&PostParams::default(), &request).await?)
+        });
+        created.buffer_unordered(16).try_for_each(|_| std::future::ready(Ok(()))).await?;
+        eventually(LATER, "all are Ready", async || {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            let all = requests.list(&ListParams::default()).await?.items;
+            let ready = all.iter().filter(|request| request.status.as_ref().is_some_and(is_ready)).count();
+            ensure!(ready > count, "{ready} are Ready");
+            Ok(())
+        })
+        .await?;
+        self.nobody_was_killed().await
+    }
+
+    /// Waits until all of those hold this pair.
+    pub async fn until_rotated(&self, count: usize, pair: &Pair) -> Result<()> {
+        let secrets = Api::<Secret>::namespaced(self.cluster.client().await?, TENANT);
+        eventually(LATER, "all are rotated", async || {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            let all = secrets.list(&ListParams::default()).await?.items;
+            let holds = |secret: &Secret| secret.data.iter().flatten().any(|(_, value)| value.0 == pair.key.as_bytes());
+            let rotated = all.iter().filter(|secret| secret.name_any().starts_with(MASS) && holds(secret)).count();
+            ensure!(rotated == count, "{rotated} are rotated");
+            Ok(())
+        })
+        .await
+    }
+
+    /// No container of the operator had to be started again, for instance since it took too much memory.
+    pub async fn nobody_was_killed(&self) -> Result<()> {
+        let pods = self.operators().await?;
+        let statuses = pods.iter().filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()).flatten();
+        let restarted: Vec<_> = statuses.filter(|status| status.restart_count > 0).collect();
+        ensure!(restarted.is_empty(), "{restarted:#?}");
+        Ok(())
     }
 
     /// Starts Jaeger as the documentation has it; answers where the operator sends its traces, and where they are.
