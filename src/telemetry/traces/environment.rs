@@ -81,7 +81,7 @@ variables! {
     OTEL_TRACES_SAMPLER_ARG = "1";
     /// How many milliseconds at most a span waits for others to be sent with.
     OTEL_BSP_SCHEDULE_DELAY = "5000";
-    /// How many spans may wait to be sent. A trace that has no room is dropped as a whole, and counted.
+    /// How many spans may wait to be sent. A trace that has no room is dropped, and counted.
     OTEL_BSP_MAX_QUEUE_SIZE = "2048";
     /// How many spans are sent at once.
     OTEL_BSP_MAX_EXPORT_BATCH_SIZE = "512";

@@ -1,9 +1,12 @@
 //! What is kept of the spans that end: whole traces, of attempts that came to something.
 //!
-//! Whether an attempt had anything to do is known at its end only. So the spans of a trace wait here until its root
-//! ends, and then go on to the exporter together, or not at all. Invariants: what waits is bounded, for each trace and
-//! in all, whatever never ends; what is handed on never exceeds the exporter's queue, so that a trace is not torn; every
-//! span that was worth keeping and could not be is counted.
+//! Whether an attempt has come to something is known for certain at its end. So the spans of a trace wait here until its
+//! root ends, and then go on to the exporter together, or not at all. An attempt whose end is put off can wait long: once
+//! a span says that a Secret has changed, which makes the trace worth keeping, those that have ended go on before, but
+//! only while half of the exporter's queue is empty: the rest is for the ends, so that a trace is not torn.
+//!
+//! Invariants: what waits is bounded, for each trace and in all, whatever never ends; what is handed on never exceeds the
+//! exporter's queue; every span that was worth keeping and could not be is counted.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -98,12 +101,35 @@ impl<P: SpanProcessor> Keep<P> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hand_on(&self, spans: Vec<SpanData>) {
-        if self.ledger.reserve(spans.len(), self.queue_size) {
-            spans.into_iter().for_each(|span| self.next.on_end(span));
-        } else {
-            self.ledger.drop_spans(spans.len());
+    /// Takes in a span whose root has not ended; if it makes the trace worth keeping, what has waited so far can go on.
+    fn wait(&self, span: SpanData) {
+        let (id, settles) = (span.span_context.trace_id(), has_changed_a_secret(&span));
+        let mut waiting = self.waiting();
+        let gone = waiting.add(span);
+        let beginning = match settles && self.ledger.reserve(waiting.count(id), self.queue_size / 2) {
+            true => waiting.let_go(id),
+            false => Vec::new(),
+        };
+        drop(waiting);
+        self.ledger.drop_spans(gone);
+        self.hand_on(beginning);
+    }
+
+    fn end(&self, root: SpanData) {
+        let mut spans = self.waiting().take(root.span_context.trace_id());
+        if found_nothing_to_do(&root) {
+            return;
         }
+        spans.push(root);
+        match self.ledger.reserve(spans.len(), self.queue_size) {
+            true => self.hand_on(spans),
+            false => self.ledger.drop_spans(spans.len()),
+        }
+    }
+
+    /// There is room for them.
+    fn hand_on(&self, spans: Vec<SpanData>) {
+        spans.into_iter().for_each(|span| self.next.on_end(span));
     }
 }
 
@@ -134,6 +160,18 @@ impl Waiting {
         before - self.spans
     }
 
+    fn count(&self, id: TraceId) -> usize {
+        self.traces.get(&id).map_or(0, Vec::len)
+    }
+
+    /// Those that wait go; more of the trace will come.
+    fn let_go(&mut self, id: TraceId) -> Vec<SpanData> {
+        let spans = self.traces.get_mut(&id).map(std::mem::take).unwrap_or_default();
+        self.spans -= spans.len();
+        spans
+    }
+
+    /// The whole trace goes.
     fn take(&mut self, id: TraceId) -> Vec<SpanData> {
         let spans = self.traces.remove(&id).unwrap_or_default();
         self.spans -= spans.len();
@@ -145,8 +183,17 @@ impl Waiting {
 }
 
 fn found_nothing_to_do(root: &SpanData) -> bool {
-    let unchanged = Value::from(Ended::Unchanged.as_str());
-    root.attributes.iter().any(|attribute| attribute.key.as_str() == RESULT.key && attribute.value == unchanged)
+    ended_as(root, Ended::Unchanged)
+}
+
+/// An attempt that has changed a Secret is never one that found nothing to do.
+fn has_changed_a_secret(span: &SpanData) -> bool {
+    ended_as(span, Ended::Written) || ended_as(span, Ended::Deleted)
+}
+
+fn ended_as(span: &SpanData, ended: Ended) -> bool {
+    let result = span.attributes.iter().find(|attribute| attribute.key.as_str() == RESULT.key);
+    result.is_some_and(|result| result.value == Value::from(ended.as_str()))
 }
 
 impl<P: SpanProcessor> SpanProcessor for Keep<P> {
@@ -155,14 +202,9 @@ impl<P: SpanProcessor> SpanProcessor for Keep<P> {
     }
 
     fn on_end(&self, span: SpanData) {
-        if span.parent_span_id != SpanId::INVALID {
-            let gone = self.waiting().add(span);
-            return self.ledger.drop_spans(gone);
-        }
-        let mut spans = self.waiting().take(span.span_context.trace_id());
-        if !found_nothing_to_do(&span) {
-            spans.push(span);
-            self.hand_on(spans);
+        match span.parent_span_id == SpanId::INVALID {
+            true => self.end(span),
+            false => self.wait(span),
         }
     }
 
@@ -212,6 +254,12 @@ mod tests {
             (0..count).for_each(|_| self.tracer.start_with_context("child", root).end());
         }
 
+        fn target(&self, root: &Context, result: Ended) {
+            let mut span = self.tracer.start_with_context("target", root);
+            span.set_attribute(KeyValue::new(RESULT.key, result.as_str()));
+            span.end();
+        }
+
         fn end(&self, root: Context, result: Ended) {
             use opentelemetry::trace::TraceContextExt;
             root.span().set_attribute(KeyValue::new(RESULT.key, result.as_str()));
@@ -235,6 +283,23 @@ mod tests {
         assert_eq!(bench.names(), ["child", "child", "one"]);
         bench.end(other, Ended::Denied);
         assert_eq!(bench.names().len(), 5);
+        assert_eq!(bench.ledger.dropped(), 0);
+    }
+
+    #[test]
+    fn what_has_ended_goes_on_once_a_secret_has_changed_while_half_of_the_queue_is_empty() {
+        let bench = bench(6);
+        let (one, other) = (bench.root("one"), bench.root("other"));
+        bench.children(&one, 1);
+        bench.target(&one, Ended::Unchanged);
+        assert_eq!(bench.names(), [""; 0], "nothing has changed");
+        bench.target(&one, Ended::Written);
+        assert_eq!(bench.names(), ["child", "target", "target"]);
+        bench.target(&other, Ended::Deleted);
+        assert_eq!(bench.names().len(), 3, "the rest is for the ends");
+        bench.end(one, Ended::Written);
+        bench.end(other, Ended::Deleted);
+        assert_eq!(bench.names()[3..], ["one", "target", "other"]);
         assert_eq!(bench.ledger.dropped(), 0);
     }
 
