@@ -57,7 +57,11 @@ impl<'a> Scene<'a> {
     /// The namespaces alone, so that a rule can be there before the operator calls about them.
     pub async fn new(site: &'a Site, proxy: &'a Proxy) -> Result<Self> {
         let start = proxy.mark();
-        let (a, b) = tokio::try_join!(site.undelegated_tenant("sweep-a"), site.undelegated_tenant("sweep-b"))?;
+        // What is in a namespace that has vanished is found by the next one of its name: five letters that the API server
+        // draws are too few for thousands of scenes.
+        let prefix = |letter| format!("sweep-{letter}-{start}");
+        let (a, b) = (prefix('a'), prefix('b'));
+        let (a, b) = tokio::try_join!(site.undelegated_tenant(&a), site.undelegated_tenant(&b))?;
         Ok(Self {
             site,
             proxy,
