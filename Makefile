@@ -104,8 +104,8 @@ last_result := docs/benchmarks/last.json
 result := target/bench.json
 quick := decisions 'mass --rounds 1 --steady 20' 'fanout --rounds 1 --steady 20' 'rotation --count 1000 --rounds 1' \
 	'policy --rounds 1'
-full := decisions 'mass --count 1000,5000,10000 --steady 600' fanout 'rotation --count 1,1000,5000' policy crowd \
-	tracing questions deletion
+full := decisions 'mass --count 1000,5000,10000 --rounds 2 --steady 600' fanout 'rotation --count 1,1000,5000' policy crowd \
+	'tracing --rounds 3' questions deletion
 
 .PHONY: bench
 bench: prerequisites ## Measure, and compare with the last result; FULL=1: all sizes, in an hour; BLESS=1: it is the last one then.
