@@ -59,7 +59,7 @@ faults: prerequisites ## Kill, cut, freeze and starve the operator at every poin
 # Beside other work an API server with 48 scenes answers too late for the bounds. A violation tells its case, and
 # `SWEEP=case make suite-sweep` plays that one again.
 .PHONY: sweep
-sweep: prerequisites ## Play scenarios with each fault at each call, on a machine at rest: a sample; FULL=1: all 2,500 cases.
+sweep: prerequisites ## Play scenarios with each fault at each call, on a machine at rest: a sample; FULL=1: all 4,200 cases.
 	@cargo build --locked --workspace --all-targets
 	@$(MAKE) --no-print-directory suite-sweep
 
@@ -67,7 +67,7 @@ node_packages := buildah conntrack containerd containernetworking-plugins iprout
 
 # OPERATOR_IMAGE, an archive of an image that is there, spares building it.
 .PHONY: test-node
-test-node: prerequisites ## Install the chart on a real node and see it work; needs root, and installs Debian packages.
+test-node: prerequisites ## Install the chart on a real node; needs root, installs Debian packages; FULL=1: 5,000 requests in 64 MiB.
 	$(call step,packages,./e2e/packages.sh $(node_packages))
 	$(if $(OPERATOR_IMAGE),,$(call step,image,./deploy/image.sh))
 	@cargo build --locked --workspace --bins
