@@ -44,8 +44,12 @@ use crate::{
 /// heals within 5 s of the RoleBinding.
 const WANTED_RETRY: Duration = Duration::from_secs(3);
 
-/// The same for a namespace that nobody wants to write into. Only Secrets that were left behind can be there.
-const UNWANTED_RETRY: Duration = Duration::from_secs(600);
+/// The same for a namespace that nobody wants to write into, while a Secret may have been left behind there.
+const LEFT_RETRY: Duration = Duration::from_secs(600);
+
+/// The same where none is known of: only an operator before this one can have left some. A cluster has thousands of such
+/// namespaces, and at rest nothing shall be asked of the API server.
+const UNWANTED_RETRY: Duration = Duration::from_secs(6 * 3600);
 
 /// How many namespaces may be at their first questions at a time.
 const TURNS: usize = 16;
@@ -198,19 +202,20 @@ async fn follow(context: Arc<Context>, followed: Arc<Followed>) {
             SecretsAccess::Watch => watch_until_refused(&context, &followed).await,
             SecretsAccess::WriteOnly => look_until_refused(&context, &followed).await,
         }
-        let wanted = {
+        let (wanted, awaited) = {
             // Together, so that whoever begins to want it now either is seen here or wakes it.
             let mut world = context.world_mut();
             let wanted = world.requests.claims_in(namespace).next().is_some();
             followed.asleep.store(!wanted, Ordering::Release);
             let touched = world.set_delegation(namespace, Delegation::Refused);
             context.queue.add(touched, Priority::Change, &Cause::new(CauseKind::Delegation));
-            wanted
+            (wanted, world.is_awaited(namespace))
         };
+        let patience = if awaited { LEFT_RETRY } else { UNWANTED_RETRY };
         match wanted {
             // Not sooner: where the list is allowed and the write is not, asking at once would go in circles.
             true => sleep(WANTED_RETRY).await,
-            false => tokio::select! { () = sleep(UNWANTED_RETRY) => {}, () = followed.recheck.notified() => {} },
+            false => tokio::select! { () = sleep(patience) => {}, () = followed.recheck.notified() => {} },
         }
     }
 }

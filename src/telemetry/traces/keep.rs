@@ -86,10 +86,18 @@ pub(super) struct Keep<P> {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    traces: HashMap<TraceId, Vec<SpanData>>,
+    traces: HashMap<TraceId, Trace>,
     /// In the order in which they began to wait; ids of traces that have gone stay until they come to the front.
     order: VecDeque<TraceId>,
     spans: usize,
+}
+
+/// A trace whose root has not ended.
+#[derive(Debug, Default)]
+struct Trace {
+    waiting: Vec<SpanData>,
+    /// How many of its spans have gone on before.
+    gone_on: usize,
 }
 
 impl<P: SpanProcessor> Keep<P> {
@@ -138,14 +146,14 @@ impl Waiting {
     fn add(&mut self, span: SpanData) -> usize {
         let id = span.span_context.trace_id();
         let order = &mut self.order;
-        let spans = self.traces.entry(id).or_insert_with(|| {
+        let trace = self.traces.entry(id).or_insert_with(|| {
             order.push_back(id);
-            Vec::new()
+            Trace::default()
         });
-        if spans.len() >= MAX_OF_A_TRACE {
+        if trace.waiting.len() + trace.gone_on >= MAX_OF_A_TRACE {
             return 1;
         }
-        spans.push(span);
+        trace.waiting.push(span);
         self.spans += 1;
         self.forget_the_oldest()
     }
@@ -161,19 +169,20 @@ impl Waiting {
     }
 
     fn count(&self, id: TraceId) -> usize {
-        self.traces.get(&id).map_or(0, Vec::len)
+        self.traces.get(&id).map_or(0, |trace| trace.waiting.len())
     }
 
     /// Those that wait go; more of the trace will come.
     fn let_go(&mut self, id: TraceId) -> Vec<SpanData> {
-        let spans = self.traces.get_mut(&id).map(std::mem::take).unwrap_or_default();
-        self.spans -= spans.len();
-        spans
+        let Some(trace) = self.traces.get_mut(&id) else { return Vec::new() };
+        trace.gone_on += trace.waiting.len();
+        self.spans -= trace.waiting.len();
+        std::mem::take(&mut trace.waiting)
     }
 
     /// The whole trace goes.
     fn take(&mut self, id: TraceId) -> Vec<SpanData> {
-        let spans = self.traces.remove(&id).unwrap_or_default();
+        let spans = self.traces.remove(&id).unwrap_or_default().waiting;
         self.spans -= spans.len();
         while self.order.front().is_some_and(|id| !self.traces.contains_key(id)) {
             self.order.pop_front();
@@ -334,6 +343,11 @@ mod tests {
         bench.children(&root, MAX_OF_A_TRACE + 10);
         bench.end(root, Ended::Written);
         assert_eq!((bench.names().len(), bench.ledger.dropped()), (MAX_OF_A_TRACE + 1, 10));
+
+        let root = bench.root("of many targets");
+        (0..MAX_OF_A_TRACE + 10).for_each(|_| bench.target(&root, Ended::Written));
+        bench.end(root, Ended::Written);
+        assert_eq!((bench.names().len(), bench.ledger.dropped()), (2 * (MAX_OF_A_TRACE + 1), 20));
     }
 
     #[test]
