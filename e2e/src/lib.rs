@@ -63,3 +63,8 @@ pub use operator::{Exit, Operator, OperatorConfig};
 pub use promtool::promtool;
 pub use random::seeded;
 pub use second_server::SecondApiServer;
+
+/// Whether all is asked for, and not a sample: `FULL=1`.
+pub fn is_full() -> bool {
+    std::env::var("FULL").is_ok_and(|full| !full.is_empty())
+}

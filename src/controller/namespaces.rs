@@ -179,7 +179,7 @@ impl Context {
     }
 
     pub(super) fn wake_if_wanted(&self, namespace: &NamespaceName) {
-        let wanted = self.world().requests.claims_in(namespace).next().is_some();
+        let wanted = self.world().is_wanted(namespace);
         if wanted {
             self.wake(namespace);
         }
@@ -205,7 +205,7 @@ async fn follow(context: Arc<Context>, followed: Arc<Followed>) {
         let (wanted, awaited) = {
             // Together, so that whoever begins to want it now either is seen here or wakes it.
             let mut world = context.world_mut();
-            let wanted = world.requests.claims_in(namespace).next().is_some();
+            let wanted = world.is_wanted(namespace);
             followed.asleep.store(!wanted, Ordering::Release);
             let touched = world.set_delegation(namespace, Delegation::Refused);
             context.queue.add(touched, Priority::Change, &Cause::new(CauseKind::Delegation));

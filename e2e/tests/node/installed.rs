@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use e2e::repository;
+use e2e::{is_full, repository};
 use serde_json::{Value, json};
 
 use crate::world::{HOME, Pair, TENANT, World};
@@ -17,7 +17,7 @@ struct Load {
 impl Load {
     /// With `FULL=1` more of them than many a cluster has, in a quarter of what the chart gives the operator.
     fn asked_for() -> Self {
-        match std::env::var("FULL").is_ok_and(|full| !full.is_empty()) {
+        match is_full() {
             true => Self { many: 5000, memory: "64Mi" },
             false => Self { many: 1000, memory: "40Mi" },
         }

@@ -22,9 +22,9 @@ use std::env;
 
 use anyhow::Result;
 use case::{Case, Fate};
-use e2e::OperatorConfig;
 use e2e::observer::Observer;
 use e2e::site::Site;
+use e2e::{OperatorConfig, is_full};
 use replicas::Replicas;
 use run::Sweep;
 use walks::Walks;
@@ -86,10 +86,6 @@ fn with(more: &[&str]) -> impl FnOnce(OperatorConfig) -> OperatorConfig {
     let usual = ["--rate-limit=100000/1s", "--workers=64"];
     let arguments = usual.iter().chain(more).map(ToString::to_string).collect();
     move |config| OperatorConfig { arguments, ..config }
-}
-
-fn is_full() -> bool {
-    env::var("FULL").is_ok_and(|full| !full.is_empty())
 }
 
 fn chosen(mut cases: Vec<Case>) -> Vec<Case> {

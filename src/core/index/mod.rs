@@ -173,9 +173,14 @@ impl World {
         }
     }
 
+    /// Whether a request wants to write into a namespace.
+    pub fn is_wanted(&self, namespace: &NamespaceName) -> bool {
+        self.requests.claims_in(namespace).next().is_some()
+    }
+
     /// Whether somebody waits until it is known what is in a namespace: a request wants a Secret there, or has left one.
     pub fn is_awaited(&self, namespace: &NamespaceName) -> bool {
-        self.requests.claims_in(namespace).next().is_some() || self.secrets.hints(namespace).next().is_some()
+        self.is_wanted(namespace) || self.secrets.hints(namespace).next().is_some()
     }
 
     /// Where in a namespace a Secret of ours may be, or shall be.
