@@ -111,8 +111,7 @@ impl AuditLog {
 
     /// The place after everything that has been answered by now.
     pub async fn mark(&self) -> Result<Mark> {
-        self.settle().await?;
-        Ok(Mark(std::fs::metadata(&self.path)?.len()))
+        self.settle().await
     }
 
     /// The entries after the mark, of everything that has been answered by now.
@@ -125,15 +124,17 @@ impl AuditLog {
     }
 
     /// The API server writes an entry just after it has answered: asks for something that nobody
-    /// else asks for and waits until that is in the log.
-    async fn settle(&self) -> Result<()> {
+    /// else asks for and waits until that is in the log. Answers the end of the whole lines there
+    /// are then: the end of the file can be within a line that is being written.
+    async fn settle(&self) -> Result<Mark> {
         static BARRIERS: AtomicU64 = AtomicU64::new(0);
         let name = format!("{BARRIER}{}-{}.", std::process::id(), BARRIERS.fetch_add(1, Ordering::Relaxed));
         let start = Mark(std::fs::metadata(&self.path)?.len());
         let client = kubeconfig::client(self.access.clone()).await?;
         Api::<ConfigMap>::namespaced(client, "default").get_opt(&format!("{name}end")).await?;
         eventually(VISIBLE_WITHIN, "a request in the audit log", async || {
-            self.read(start).map(|text| text.contains(&name).then_some(())).ok().flatten()
+            let text = self.read(start).ok()?;
+            text.contains(&name).then(|| Mark(start.0 + text.len() as u64))
         })
         .await
     }
