@@ -89,10 +89,13 @@ impl History {
         })
     }
 
-    /// S1: every version of a Secret that the operator wrote holds only what was granted then, as `granted` tells.
+    /// S1: every version of a Secret that the operator wrote holds only what was granted then, as `granted` tells. What is
+    /// marked as revoked has the bytes that it had: a grace period may begin long after the grant's end.
     pub fn only_granted(&self, granted: impl Fn(&Seen, &Secret) -> bool) -> Result<()> {
+        let mut before: BTreeMap<Key, &Secret> = BTreeMap::new();
         for (seen, secret) in self.secrets().filter(|(_, secret)| is_ours(secret)) {
-            ensure!(granted(seen, secret), "S1: not granted: {}", version(seen));
+            let marked = before.insert(seen.key(), secret).is_some_and(|before| is_marked(secret, before));
+            ensure!(marked || granted(seen, secret), "S1: not granted: {}", version(seen));
         }
         Ok(())
     }
@@ -174,6 +177,13 @@ fn is_ours(secret: &Secret) -> bool {
     secret.labels().contains_key(names::OWNER_UID)
 }
 
+/// It is marked as revoked, and has the content that it had.
+fn is_marked(secret: &Secret, before: &Secret) -> bool {
+    secret.annotations().contains_key(names::REVOKED_AT)
+        && secret.metadata.uid == before.metadata.uid
+        && secret.data == before.data
+}
+
 fn is_for(secret: &Secret, request: &SecretsDistribution) -> bool {
     secret.labels().get(names::OWNER_UID) == request.metadata.uid.as_ref()
 }
@@ -220,6 +230,25 @@ mod tests {
         let torn = secret(2, "x", json!({ "a": "Z2VuLTE6YQ==", "b": "Z2VuLTI6Yg==" }));
         let error = History::new(vec![pair, torn]).no_torn_pair().unwrap_err().to_string();
         assert!(error.contains("a/x at revision 2"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_without_a_grant_is_found_and_what_is_marked_as_revoked_is_not_written() {
+        let marked = |revision, value: &str| {
+            let mut seen = secret(revision, "x", json!({ "k": value }));
+            if let Object::Secret(secret) = &mut seen.object {
+                secret.annotations_mut().insert(names::REVOKED_AT.into(), "2026-01-01T00:00:00Z".into());
+            }
+            seen
+        };
+        let granted = |seen: &Seen, _: &Secret| seen.revision == 1;
+        let check = |second| History::new(vec![secret(1, "x", json!({ "k": "YQ==" })), second]).only_granted(granted);
+        check(marked(2, "YQ==")).unwrap();
+        for second in [marked(2, "Yg=="), secret(2, "x", json!({ "k": "YQ==" }))] {
+            let error = check(second).unwrap_err().to_string();
+            assert!(error.contains("a/x at revision 2"), "{error}");
+        }
+        assert!(History::new(vec![marked(2, "YQ==")]).only_granted(granted).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The operator, and who goes on when it is killed.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use anyhow::Result;
 use e2e::Operator;
@@ -16,12 +17,14 @@ pub struct Replicas<'a> {
     standby: RefCell<Option<Operator>>,
     /// How many there were: a killed one's name is not used again, or its successor would pass for it.
     started: Cell<usize>,
+    /// How many were killed.
+    pub deaths: Rc<Cell<usize>>,
 }
 
 impl<'a> Replicas<'a> {
     /// It is started again when it is killed.
     pub fn alone(site: &'a Site, proxy: &'a Proxy) -> Self {
-        Self { site, proxy, standby: RefCell::default(), started: Cell::new(1) }
+        Self { site, proxy, standby: RefCell::default(), started: Cell::new(1), deaths: Rc::default() }
     }
 
     /// Another one takes over when it is killed.
@@ -69,6 +72,7 @@ impl<'a> Replicas<'a> {
             Some(successor) => self.site.replace_operator(successor)?,
             None => self.site.kill_operator()?,
         }
+        self.deaths.set(self.deaths.get() + 1);
         // What was held and not forwarded is gone with the one who sent it.
         self.proxy.disconnect();
         meanwhile();

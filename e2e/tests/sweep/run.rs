@@ -120,7 +120,8 @@ impl Sweep {
     async fn death(&self, replicas: &Replicas<'_>, cases: &[Case]) -> Result<()> {
         let Replicas { site, proxy, .. } = replicas;
         let scenes = join_all(cases.iter().map(|case| async move {
-            let scene = self.scene(site, proxy, &case.to_string()).await?;
+            let mut scene = self.scene(site, proxy, &case.to_string()).await?;
+            scene.deaths = replicas.deaths.clone();
             let rule = proxy.rule(scene.call(&case.at), case.fault.action.clone());
             anyhow::Ok((case, scene, rule))
         }));

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::case::{At, about, numbered};
 use crate::permits::Permits;
 
-/// How long each step may take, and the end after the fault.
+/// How long each step may take, and the end after the fault, which is the last death if there are several.
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// How long nothing may be written before a scenario counts as over, and how long nothing may be written then.
@@ -49,6 +49,8 @@ pub struct Scene<'a> {
     pub permits: Rc<RefCell<Permits>>,
     /// Where the record begins of the writes that have to keep to [`PACE`], if there are such.
     paced: Cell<Option<Mark>>,
+    /// How often the operator was killed, for this scene or for another that is played beside it.
+    pub deaths: Rc<Cell<usize>>,
     /// The place in the proxy's record where it began.
     start: usize,
 }
@@ -70,6 +72,7 @@ impl<'a> Scene<'a> {
             policies: RefCell::default(),
             permits: Rc::default(),
             paced: Cell::default(),
+            deaths: Rc::default(),
             start,
         })
     }
@@ -194,7 +197,7 @@ impl<'a> Scene<'a> {
         what: &str,
         satisfied: impl Fn(&SecretsDistributionStatus) -> bool,
     ) -> Result<()> {
-        eventually(WITHIN, &format!("request {request}: {what}"), async || {
+        self.eventually(&format!("request {request}: {what}"), async || {
             tokio::time::sleep(LOOKS).await;
             let found = self.a.requests().get(request).await.map_err(|error| error.to_string())?;
             let status = found.status.unwrap_or_default();
@@ -204,9 +207,20 @@ impl<'a> Scene<'a> {
         .await
     }
 
+    /// Waits anew after each death: what the operator had begun begins anew, too.
+    async fn eventually(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<(), String>) -> Result<()> {
+        loop {
+            let deaths = self.deaths.get();
+            let seen = eventually(WITHIN, what, &mut probe).await;
+            if seen.is_ok() || self.deaths.get() == deaths {
+                return seen;
+            }
+        }
+    }
+
     pub async fn until_ended(&self, end: &[impl AsRef<str>]) -> Result<()> {
         let called = [(self.a.namespace.as_str(), "A"), (self.b.namespace.as_str(), "B")];
-        eventually(WITHIN, "the end state", async || {
+        self.eventually("the end state", async || {
             tokio::time::sleep(LOOKS).await;
             let mut lines = state(&self.a, &called).await.map_err(|error| format!("{error:#}"))?;
             lines.extend(state(&self.b, &called).await.map_err(|error| format!("{error:#}"))?);
