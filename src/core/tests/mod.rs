@@ -6,6 +6,7 @@ mod lint;
 mod looks;
 mod observed;
 mod outcome;
+mod permit;
 mod policy;
 mod render;
 mod request;
