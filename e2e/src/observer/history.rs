@@ -222,6 +222,13 @@ mod tests {
         Seen { revision, at: SystemTime::now(), deleted: false, object }
     }
 
+    fn changed(mut seen: Seen, change: fn(&mut Secret)) -> Seen {
+        if let Object::Secret(secret) = &mut seen.object {
+            change(secret);
+        }
+        seen
+    }
+
     #[test]
     fn a_torn_pair_is_found() {
         // gen-1:a, gen-1:b and gen-2:b
@@ -235,11 +242,9 @@ mod tests {
     #[test]
     fn what_is_written_without_a_grant_is_found_and_what_is_marked_as_revoked_is_not_written() {
         let marked = |revision, value: &str| {
-            let mut seen = secret(revision, "x", json!({ "k": value }));
-            if let Object::Secret(secret) = &mut seen.object {
+            changed(secret(revision, "x", json!({ "k": value })), |secret| {
                 secret.annotations_mut().insert(names::REVOKED_AT.into(), "2026-01-01T00:00:00Z".into());
-            }
-            seen
+            })
         };
         let granted = |seen: &Seen, _: &Secret| seen.revision == 1;
         let check = |second| History::new(vec![secret(1, "x", json!({ "k": "YQ==" })), second]).only_granted(granted);
@@ -268,13 +273,7 @@ mod tests {
         assert_eq!(versions, BTreeMap::from([("a/x".to_owned(), 2)]));
         let edited = secret(2, "x", json!({ "k": "Yg==" }));
         let deleted = Seen { deleted: true, revision: 2, ..one.clone() };
-        let with = |change: fn(&mut Secret)| {
-            let mut seen = secret(2, "x", json!({ "k": "YQ==" }));
-            if let Object::Secret(secret) = &mut seen.object {
-                change(secret);
-            }
-            seen
-        };
+        let with = |change: fn(&mut Secret)| changed(secret(2, "x", json!({ "k": "YQ==" })), change);
         let retyped = with(|secret| secret.type_ = Some("kubernetes.io/tls".into()));
         let another = with(|secret| secret.metadata.uid = Some("another".into()));
         for second in [edited, deleted, retyped, another] {

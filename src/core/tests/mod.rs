@@ -67,15 +67,19 @@ fn request(more: Value) -> Request {
 
 /// A policy that grants everything a request can ask; `more` replaces fields of its only rule.
 fn policy(more: Value) -> Policy {
+    named_policy("all", more)
+}
+
+fn named_policy(name: &str, more: Value) -> Policy {
     let anybody = json!({ "names": ["*"] });
     let rule = json!({ "effect": "Allow", "sources": ["*", "*/*"], "requestedFrom": anybody });
     let spec = json!({ "namespaces": anybody, "rules": [with(rule, more)] });
-    Policy::parse(&DistributionPolicy::new("all", serde_json::from_value(spec).unwrap())).unwrap()
+    Policy::parse(&DistributionPolicy::new(name, serde_json::from_value(spec).unwrap())).unwrap()
 }
 
-/// The permit of a request for a destination, under one policy.
-fn permit_under(policy: Policy, request: &Request, destination: &str) -> Permit {
-    let world = index::complete(namespace("operator"), [policy], [], [request.clone()]);
+/// The permit of a request for a destination, under these policies alone.
+fn permit_under(policies: impl IntoIterator<Item = Policy>, request: &Request, destination: &str) -> Permit {
+    let world = index::complete(namespace("operator"), policies, [], [request.clone()]);
     match world.decide(&request.clone().into(), &namespace(destination), now()) {
         Decision::Permitted(permit) => permit,
         other => panic!("not permitted: {other:?}"),
@@ -83,7 +87,7 @@ fn permit_under(policy: Policy, request: &Request, destination: &str) -> Permit 
 }
 
 fn permit(request: &Request, destination: &str) -> Permit {
-    permit_under(policy(json!({})), request, destination)
+    permit_under([policy(json!({}))], request, destination)
 }
 
 fn seal() -> Seal {

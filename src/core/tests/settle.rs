@@ -31,7 +31,7 @@ fn step(rendered: &Rendered, secret: Value) -> Step {
 
 fn adopting(rule: bool) -> Rendered {
     let policy = policy(json!({ "adopt": rule }));
-    rendered_of(permit_under(policy, &request(json!({ "adopt": true })), "team-a"), "x")
+    rendered_of(permit_under([policy], &request(json!({ "adopt": true })), "team-a"), "x")
 }
 
 fn ours() -> Rendered {
@@ -144,7 +144,7 @@ fn an_adoption_needs_the_secret_the_request_and_the_policy() {
         (recorded("uid-of-the-dead", "team-b/dead", "team-a/db"), Foreign::LeftBehind),
     ];
     let granted_but_not_asked =
-        rendered_of(permit_under(policy(json!({ "adopt": true })), &request(json!({})), "team-a"), "x");
+        rendered_of(permit_under([policy(json!({ "adopt": true }))], &request(json!({})), "team-a"), "x");
     for (stranger, why) in strangers {
         assert_eq!(step(&adopting(false), stranger.clone()), refused(why), "asked for, not granted");
         assert_eq!(step(&granted_but_not_asked, stranger.clone()), refused(why), "granted, not asked for");
