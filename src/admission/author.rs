@@ -91,7 +91,8 @@ pub(super) fn secret_author() -> Policy {
         "A request is admitted if its author may create Secrets in each of its destinations: nobody makes the operator \
          write what they could not write themselves.",
         &Right { group: "", resource: "secrets" },
-        "object.spec.?namespaces.orValue(\n  has(object.spec.namespaceSelector) ? [] : [request.namespace])",
+        // An empty list is as none: it means the request's own namespace.
+        "size(object.spec.?namespaces.orValue([])) > 0 ? object.spec.namespaces :\n  has(object.spec.namespaceSelector) ? [] : [request.namespace]",
         &[NEW_OR_CHANGED],
     )
 }

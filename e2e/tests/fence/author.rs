@@ -180,7 +180,11 @@ async fn who_may_not_create_secrets_makes_nobody_do_it_if_the_platform_team_says
 
     let selector = json!({ "namespaceSelector": { "matchLabels": { "team": "a" } } });
     let frank = site.cluster.client_for_user("frank", &[]).await?;
-    try_all(&erin, vec![ask(&home, "ask for a Secret that she could not write", json!({}), SECRETS)]).await?;
+    let attempts = vec![
+        ask(&home, "ask for a Secret that she could not write", json!({}), SECRETS),
+        ask(&home, "ask for it by an empty list", json!({ "namespaces": [] }), SECRETS),
+    ];
+    try_all(&erin, attempts).await?;
     let attempts = vec![
         ask(&home, "ask for a Secret that he could write", json!({}), RefusedBy::Nobody),
         ask(
