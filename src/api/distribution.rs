@@ -200,7 +200,7 @@ pub struct SecretsDistributionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
 
-    /// When the operator acts again by itself: the end of a grace period.
+    /// When the operator acts again by itself: at the end of a grace period, or when it is the turn of a throttled write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Time>,
 
@@ -223,7 +223,7 @@ pub struct TargetStatus {
     /// A reason of the Permitted or Synced condition; absent when synced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What is wrong and what to do; absent when synced.
+    /// What is wrong and what to do, where the reason alone does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// When the operator last wrote this Secret.

@@ -25,7 +25,7 @@ fn list(min_items: u32, max_items: u32, items: Schema) -> Schema {
 
 /// Key of a label or annotation.
 const QUALIFIED_NAME: Rule = (
-    r"self.all(key, key.size() <= 317 && key.matches(r'^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[0-9A-Za-z]([\w.-]{0,61}[0-9A-Za-z])?$'))",
+    r"self.all(key, key.size() <= 317 && key.matches(r'^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[0-9A-Za-z]([\w.-]{0,61}[0-9A-Za-z])?$'))",
     "each key must be a name of at most 63 letters, digits, '-', '_' and '.', with or without a DNS prefix, such as example.com/name",
 );
 

@@ -191,7 +191,8 @@ async fn labels_and_annotations_cannot_be_those_that_somebody_acts_on() -> Resul
     for key in ["app.kubernetes.io/managed-by", "xlscsde.nhs.uk/owner-uid", "node.kubernetes.io/x", "k8s.io/x"] {
         cases.push(refused(key, labels(key, "x"), "spec.metadata.labels", RESERVED_LABEL));
     }
-    for key in ["a b", "", "a/b/c", "Upper.example/x", long.as_str()] {
+    let (longest, longer) = (format!("{}/x", "p".repeat(253)), format!("{}/x", "p".repeat(254)));
+    for key in ["a b", "", "a/b/c", "Upper.example/x", &long, &longer] {
         cases.push(refused(key, labels(key, "x"), "spec.metadata.labels", QUALIFIED));
         cases.push(refused(key, annotations(key, "x"), "spec.metadata.annotations", QUALIFIED));
     }
@@ -214,6 +215,7 @@ async fn labels_and_annotations_cannot_be_those_that_somebody_acts_on() -> Resul
         accepted("4096 characters", annotations("x", &"y".repeat(4096))),
         refused("33", with(json!({ "metadata": { "labels": many(33) } })), "spec.metadata.labels", "at most 32"),
         accepted("32", with(json!({ "metadata": { "labels": many(32) } }))),
+        accepted("the longest prefix", labels(&longest, "x")),
         accepted("for everybody", labels("app.kubernetes.io/name", "x")),
         accepted("a sub-domain of ours", labels("workspaces.xlscsde.nhs.uk/a", "")),
         accepted("another controller's", annotations("reloader.stakater.com/match", "true")),
