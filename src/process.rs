@@ -32,8 +32,9 @@ use crate::{
     },
 };
 
-/// How long what is in hand may take to finish after a signal; the process leaves within 5 s.
-const GRACE: Duration = Duration::from_secs(4);
+/// How long what is in hand may take to finish after a signal; the process leaves within 5 s, of which the last spans
+/// may take 2 to be sent.
+const GRACE: Duration = Duration::from_millis(2_800);
 
 /// The longest silence of the API server on a connection before it counts as lost.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -185,14 +186,15 @@ async fn supervise(
     shutdown.cancel();
     let rest = async {
         while let Some(ended) = parts.join_next().await {
-            outcome = outcome.and(outcome_of(ended));
+            if let (Ok(()), Err(error)) = (&outcome, outcome_of(ended)) {
+                outcome = Err(error);
+            }
         }
-        outcome
     };
-    tokio::time::timeout(grace, rest).await.unwrap_or_else(|_| {
+    if tokio::time::timeout(grace, rest).await.is_err() {
         tracing::warn!("leaving with work in hand: it did not finish within {grace:?}");
-        Ok(())
-    })
+    }
+    outcome
 }
 
 /// A token that SIGTERM or SIGINT cancels.

@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["api", "core", "telemetry"]),
     ("error", &[]),
     ("client", &["telemetry"]),
-    ("lease", &["api", "admin", "error", "client", "telemetry"]),
+    ("lease", &["api", "admin", "error", "client", "telemetry", "rbac"]),
     ("settings", &["api", "core", "access", "telemetry", "lease"]),
     ("cli", &["api", "core", "access", "rbac", "settings", "telemetry"]),
     (

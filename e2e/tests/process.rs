@@ -11,6 +11,7 @@ use e2e::{
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{ResourceExt, api::ListParams};
 use rustix::process::{Pid, Signal, kill_process};
+use secrets_distributor::rbac::RESTORE;
 use serde_json::json;
 
 /// What is promised for the end after SIGTERM.
@@ -41,12 +42,12 @@ async fn readiness_names_what_is_missing_and_follows_when_it_comes() -> Result<(
     site.launch_operator().await?;
     let text = site.until_readyz(503, "policies: failed: ").await?;
     for (gate, kind) in [("policies", "DistributionPolicy objects"), ("requests", "SecretsDistribution objects")] {
-        let told = format!("{gate}: failed: the operator may not list {kind}: kubectl apply -f rbac/\n");
+        let told = format!("{gate}: failed: the operator may not list {kind}: {RESTORE}\n");
         site.until_readyz(503, &told).await?;
     }
     assert!(text.starts_with("not ready\n"), "{text}");
-    site.until_readyz(503, "namespaces: failed: the operator may not list namespaces: kubectl apply -f rbac/\n")
-        .await?;
+    let told = format!("namespaces: failed: the operator may not list namespaces: {RESTORE}\n");
+    site.until_readyz(503, &told).await?;
     site.until_readyz(503, "sources: ready\n").await?;
 
     kubectl(&["apply", "--server-side", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../rbac")]).succeed().await?;

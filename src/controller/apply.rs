@@ -193,7 +193,7 @@ impl Context {
 
     /// Puts our own write into the index at once, so that nothing is done twice before the watch shows it.
     fn remember(&self, rendered: &Rendered, observed: Observed) {
-        self.world_mut().secrets.apply(&rendered.permit().target(), observed);
+        self.world_mut().secrets.remember(&rendered.permit().target(), observed);
     }
 
     /// Puts what a write has met into the index, where no watch does.
@@ -218,7 +218,7 @@ impl Context {
                 let marked = self.secrets.mark_revoked(target, observed, whole_second(now)).await;
                 let marked = self.look_after(target, marked).await?;
                 self.metrics.wrote(&target.namespace, Operation::Mark);
-                self.world_mut().secrets.apply(target, marked);
+                self.world_mut().secrets.remember(target, marked);
                 Ok(Some(Note::revoking(target, &observed.uid, until)))
             }
             Revoking::Delete => {

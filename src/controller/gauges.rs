@@ -90,8 +90,13 @@ impl Context {
             if leads {
                 readings.add(&RATE_LIMIT_TOKENS, &namespace, &[], usage.tokens.into());
             }
-            readings.add(&THROTTLINGS, &namespace, &[], usage.throttlings as f64);
-            readings.add(&THROTTLED, &namespace, &[], usage.throttled.as_secs_f64());
+            readings.add(&THROTTLINGS, &namespace, &[], usage.throttled.times as f64);
+            readings.add(&THROTTLED, &namespace, &[], usage.throttled.lasted.as_secs_f64());
+        }
+        let gone = self.limits.gone();
+        if gone.times > 0 {
+            readings.add_gone(&THROTTLINGS, gone.times as f64);
+            readings.add_gone(&THROTTLED, gone.lasted.as_secs_f64());
         }
     }
 }

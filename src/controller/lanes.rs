@@ -43,6 +43,13 @@ impl Lanes {
         turns.add(key, priority);
     }
 
+    /// Drops the keys that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&RequestKey) -> bool) {
+        self.queued.retain(|key, _| keep(key));
+        self.revocations.retain(&keep);
+        self.rest.retain(&keep);
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.queued.len()
@@ -83,6 +90,17 @@ impl Turns {
             BTreeMap::new()
         });
         lane.entry(priority).or_default().push_back(key);
+    }
+
+    fn retain(&mut self, keep: &impl Fn(&RequestKey) -> bool) {
+        self.lanes.retain(|_, lane| {
+            lane.retain(|_, keys| {
+                keys.retain(keep);
+                !keys.is_empty()
+            });
+            !lane.is_empty()
+        });
+        self.turn.retain(|namespace| self.lanes.contains_key(namespace));
     }
 
     /// The next key of the first namespace that is free and has one.
@@ -178,6 +196,18 @@ mod tests {
         add(&mut lanes, key("a", "x"), Priority::Revocation);
         add(&mut lanes, key("a", "x"), Priority::Rotation);
         assert_eq!(drain(&mut lanes), ["a/x", "a/y"]);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_taken_and_leaves_no_lane() {
+        let mut lanes = Lanes::new(16);
+        add(&mut lanes, key("a", "x"), Priority::Retry);
+        add(&mut lanes, key("a", "x"), Priority::Revocation);
+        add(&mut lanes, key("a", "y"), Priority::Change);
+        add(&mut lanes, key("b", "y"), Priority::Revocation);
+        lanes.retain(|key| key.name.as_str() == "y");
+        assert_eq!((lanes.len(), lanes.revocations.turn.len(), lanes.rest.turn.len()), (2, 1, 1));
+        assert_eq!(drain(&mut lanes), ["b/y", "a/y"]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use std::{
 use governor::clock::MonotonicClock;
 use jiff::Timestamp;
 use kube::Client;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
@@ -54,19 +54,23 @@ use crate::{
     access::SecretsAccess,
     admin::Gates,
     core::{index::World, name::RequestKey, policy::Rate, render::Seal},
-    lease::Leadership,
+    lease::{Leadership, MAX_DURATION, Term},
     limits::Limits,
     settings::Settings,
-    source::{Extent, Folder},
+    source::{Extent, Folder, Reader},
     telemetry::Metrics,
 };
+
+/// For how long a replica that does not lead keeps what is to be done: as long as the one that leads can be gone
+/// unnoticed.
+const LEFT_UNDONE: Duration = MAX_DURATION;
 
 /// Everything a reconcile needs.
 pub struct Context {
     world: RwLock<World>,
     queue: Queue<End>,
     workers: usize,
-    folder: Folder,
+    sources: Reader,
     /// What the folder held when it was last usable.
     extent: Mutex<Extent>,
     seal: Seal,
@@ -106,8 +110,10 @@ pub async fn run(
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
-            // A panic that reached a task: what it said is dropped, since it may hold content.
+            // A panic that reached a task: what it said is dropped, since it may hold content. Nobody else does its
+            // work: without a watch revocations would go unnoticed. So the process ends, and another takes over.
             tracing::error!(panic = error.is_panic(), "a task of the controller ended");
+            return;
         }
     }
 }
@@ -149,7 +155,7 @@ async fn attempt<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
 /// Looks at every request when this replica begins to lead: what the one before it had in hand is not known.
 async fn take_over(context: Arc<Context>) {
     loop {
-        let term = context.leadership.gained().await;
+        let term = lead(&context).await;
         // Now, so that the budgets fill from here on: a worker that is faster begins them itself.
         context.limits.begin(term.number());
         context.world_mut().secrets.forget_expiries();
@@ -157,6 +163,18 @@ async fn take_over(context: Arc<Context>) {
         let every = context.world().every_key();
         context.queue.add(every, Priority::Retry, &Cause::new(CauseKind::Start));
         context.leadership.over(term).await;
+    }
+}
+
+/// Waits until this replica leads. Until then the work that it sees is another one's; what is kept is as much as one
+/// that ends may leave undone, so that the cause of that is told.
+async fn lead(context: &Context) -> Term {
+    loop {
+        tokio::select! {
+            biased;
+            term = context.leadership.gained() => return term,
+            () = sleep(LEFT_UNDONE) => context.queue.forget_older_than(LEFT_UNDONE),
+        }
     }
 }
 
@@ -180,7 +198,7 @@ impl Context {
             world: RwLock::new(World::new(settings.namespace.clone())),
             queue: Queue::new(settings.workers),
             workers: settings.workers,
-            folder: Folder::new(settings.secrets_path.clone()),
+            sources: Reader::new(Folder::new(settings.secrets_path.clone()), settings.workers),
             extent: Mutex::default(),
             seal: Seal { key: settings.digest_key.clone(), managed_by: settings.managed_by.clone() },
             secrets: SecretApi::new(
@@ -281,7 +299,7 @@ impl Context {
             true => self.queue.add_failed(key.clone(), cause.clone()),
             false => self.queue.succeeded(key),
         }
-        let until = next.at.map(|at| at.duration_since(Timestamp::now()).unsigned_abs());
+        let until = next.at.map(|at| until(at, Timestamp::now()));
         // A little late rather than a little early: at the instant itself the answer has just changed.
         let until = until.map(|wait| wait + Duration::from_millis(5));
         let then = |kind, wait| Cause::since(kind, Instant::now() + wait);
@@ -307,6 +325,11 @@ impl Context {
     fn world_mut(&self) -> RwLockWriteGuard<'_, World> {
         self.world.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long it is until an instant. One that came while the attempt ran is due at once.
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
 impl Next {

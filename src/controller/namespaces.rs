@@ -226,7 +226,7 @@ async fn watch_until_refused(context: &Context, followed: &Followed) {
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(context.client.clone(), namespace.as_str());
     let mut stream = pin!(watcher(api, watcher::Config::default().labels(names::OWNER_UID)));
     let mut turn = Some(context.namespaces.turn(context, followed).await);
-    let mut listed: BTreeSet<Target> = BTreeSet::new();
+    let mut listed = Listed::default();
     let (mut granted, mut failures) = (false, 0);
     loop {
         let event = tokio::select! {
@@ -254,34 +254,46 @@ async fn watch_until_refused(context: &Context, followed: &Followed) {
     }
 }
 
-fn take_in(
-    context: &Context,
-    namespace: &NamespaceName,
-    event: Event<PartialObjectMeta<Secret>>,
-    listed: &mut BTreeSet<Target>,
-) {
+/// What a list that is not complete yet has shown.
+#[derive(Default)]
+struct Listed {
+    targets: BTreeSet<Target>,
+    newest: u64,
+}
+
+fn take_in(context: &Context, namespace: &NamespaceName, event: Event<PartialObjectMeta<Secret>>, listed: &mut Listed) {
     let mut cause = Cause::new(CauseKind::Secret);
     let touched = match event {
         Event::Init => {
-            listed.clear();
+            *listed = Listed::default();
             return;
         }
-        Event::InitApply(secret) | Event::Apply(secret) => {
+        Event::InitApply(secret) => {
             let Some((target, observed)) = parse(namespace, secret) else { return };
-            listed.insert(target.clone());
+            listed.newest = listed.newest.max(observed.version());
+            listed.targets.insert(target.clone());
             context.world_mut().apply_secret(&target, observed)
         }
+        Event::Apply(secret) => {
+            let Some((target, observed)) = parse(namespace, secret) else { return };
+            let mut world = context.world_mut();
+            world.secrets.shown(namespace, observed.version());
+            world.apply_secret(&target, observed)
+        }
         Event::Delete(secret) => {
-            let Some((target, _)) = parse(namespace, secret) else { return };
-            context.world_mut().delete_secret(&target)
+            let Some((target, last)) = parse(namespace, secret) else { return };
+            let mut world = context.world_mut();
+            world.secrets.shown(namespace, last.version());
+            world.delete_secret(&target)
         }
         Event::InitDone => {
             let mut world = context.world_mut();
+            let Listed { targets, newest } = std::mem::take(listed);
             let known = world.secrets.targets_in(namespace);
-            let gone: Vec<_> = known.into_iter().filter(|target| !listed.contains(target)).collect();
+            let gone: Vec<_> = known.into_iter().filter(|target| !targets.contains(target)).collect();
             let mut touched: BTreeSet<_> = gone.iter().flat_map(|target| world.delete_secret(target)).collect();
+            world.secrets.shown(namespace, newest);
             touched.extend(world.set_delegation(namespace, Delegation::Granted));
-            listed.clear();
             cause.kind = CauseKind::Delegation;
             touched
         }

@@ -204,6 +204,18 @@ impl<T> Queue<T> {
         self.changed.notify_one();
     }
 
+    /// Drops what has been due for longer than `age`, and all that was to come back: nobody takes anything while another
+    /// replica leads, and whoever leads next looks at every key anyway.
+    pub fn forget_older_than(&self, age: Duration) {
+        let mut state = self.lock();
+        let State { due, put_off, since, later, waiting, failures, .. } = &mut *state;
+        since.retain(|key, since| since.elapsed() <= age || put_off.contains_key(key));
+        due.retain(|key| since.contains_key(key));
+        later.clear();
+        waiting.clear();
+        failures.clear();
+    }
+
     /// How much there is to do now.
     pub fn load(&self) -> Load {
         let state = self.lock();

@@ -63,6 +63,8 @@ impl Context {
         let done = self.carry_out(&plan, &contents, now).await;
         let cleared = self.clear_all(&plan, now).await;
         done.iter().for_each(|done| next.merge(done.next));
+        // Whoever watches the folder may not have seen that, and brings the request back only for what was seen.
+        next.failed |= matches!(&contents, Err(MountError::Unstable | MountError::Silent));
         if next.abandoned {
             return Progress::Over(Attempt::abandoned());
         }
@@ -111,9 +113,8 @@ impl Context {
         if sources.is_empty() {
             return Ok(Contents::new());
         }
-        let (folder, span) = (self.folder.clone(), READ.start());
-        let read = tokio::task::spawn_blocking(move || folder.read(&sources)).await;
-        let read = read.unwrap_or(Err(MountError::Unstable));
+        let span = READ.start();
+        let read = self.sources.read(sources).await;
         traced::read(&span, &read);
         read
     }
@@ -152,6 +153,11 @@ impl Context {
                 Done::held(target, reason, message)
             }
             Aim::Withdraw(denial, None) => Done::of(target, End::Denied(denial.clone())),
+            Aim::OutOfReach(denial) => {
+                let advice = self.delegation_advice(target);
+                let message = format!("what is not granted any more may still be there, and is not deleted: {advice}");
+                Done::held(target, Reason::NotDelegated, message).while_revoking(denial)
+            }
             Aim::Withdraw(denial, Some((observed, revoking))) => {
                 let end = end_of(denial, *revoking);
                 let withdraw = self.withdraw(target, observed, *revoking, now).instrument(APPLY.start());
@@ -295,7 +301,7 @@ fn decided(aim: &Aim) -> Decided {
     match aim {
         Aim::Wait(Obstacle::NotListed) => Decided::Unready,
         Aim::Write(..) | Aim::Wait(_) => Decided::Permitted,
-        Aim::Withdraw(..) => Decided::Denied,
+        Aim::Withdraw(..) | Aim::OutOfReach(_) => Decided::Denied,
     }
 }
 

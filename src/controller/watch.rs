@@ -42,6 +42,7 @@ use crate::{
         object,
         policy::Namespace,
     },
+    rbac::RESTORE,
     settings::Settings,
     source::{self, Change, Noticed},
 };
@@ -65,7 +66,7 @@ pub fn spawn(context: &Arc<Context>, settings: &Settings, tasks: &mut JoinSet<()
     tasks.spawn(until(shutdown.clone(), clock::follow(context.clone())));
     let (sender, changes) = mpsc::channel(64);
     let stop = shutdown.clone().cancelled_owned();
-    tasks.spawn(source::watch(context.folder.clone(), settings.poll_interval, sender, stop));
+    tasks.spawn(source::watch(context.sources.folder().clone(), settings.poll_interval, sender, stop));
     tasks.spawn(follow_sources(context.clone(), changes));
 
     if settings.secrets_access == SecretsAccess::WriteOnly {
@@ -86,6 +87,8 @@ pub async fn until(shutdown: CancellationToken, work: impl Future<Output = ()> +
 /// How one kind of object goes into the world. Each step answers with the requests it touches.
 trait Intake<K> {
     fn begin(&mut self);
+    /// The object is in the list, which is not complete yet.
+    fn listed(&mut self, object: &K);
     fn apply(&mut self, context: &Arc<Context>, object: K) -> BTreeSet<RequestKey>;
     fn delete(&mut self, context: &Arc<Context>, object: K) -> BTreeSet<RequestKey>;
     /// The list is complete: what was known and not listed is gone.
@@ -120,7 +123,11 @@ where
                 intake.begin();
                 continue;
             }
-            Ok(Event::InitApply(object) | Event::Apply(object)) => intake.apply(&context, object),
+            Ok(Event::InitApply(object)) => {
+                intake.listed(&object);
+                intake.apply(&context, object)
+            }
+            Ok(Event::Apply(object)) => intake.apply(&context, object),
             Ok(Event::Delete(object)) => intake.delete(&context, object),
             Ok(Event::InitDone) => {
                 let mut touched = intake.complete(&context);
@@ -192,7 +199,7 @@ fn complain(context: &Context, gate: Gate, error: &watcher::Error, failures: u32
         0 => "the API server cannot be reached: check its address and certificate in the kubeconfig, and the network"
             .into(),
         401 => "the API server does not accept the operator's credentials: check its ServiceAccount token".into(),
-        403 => format!("the operator may not list {kind}: kubectl apply -f rbac/"),
+        403 => format!("the operator may not list {kind}: {RESTORE}"),
         404 => format!("the API server does not know {kind}: kubectl apply -f crds/"),
         code => format!("the API server answered {code} when {kind} were listed"),
     };
@@ -210,9 +217,12 @@ impl Intake<Watched> for Requests {
         self.listed.clear();
     }
 
+    fn listed(&mut self, Watched(object): &Watched) {
+        self.listed.extend(object::key_of(object));
+    }
+
     fn apply(&mut self, context: &Arc<Context>, Watched(object): Watched) -> BTreeSet<RequestKey> {
         let Some((key, stored, known)) = parse::request(object) else { return BTreeSet::new() };
-        self.listed.insert(key.clone());
         let status_changed = context.reports.seen(&key, known);
         let mut touched = context.world_mut().apply_request(key.clone(), stored);
         if !touched.is_empty() {
@@ -257,9 +267,12 @@ impl Intake<Watched> for Policies {
         self.listed.clear();
     }
 
+    fn listed(&mut self, Watched(object): &Watched) {
+        self.listed.insert(PolicyName::admitted(&object.name_any()));
+    }
+
     fn apply(&mut self, context: &Arc<Context>, Watched(mut object): Watched) -> BTreeSet<RequestKey> {
         let name = PolicyName::admitted(&object.name_any());
-        self.listed.insert(name.clone());
         let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
         let compiled = object::policy(&object).map(Arc::new);
         let touched = context.world_mut().apply_policy(name.clone(), compiled);
@@ -301,9 +314,12 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
         self.listed.clear();
     }
 
+    fn listed(&mut self, object: &PartialObjectMeta<KubeNamespace>) {
+        self.listed.extend(NamespaceName::parse(&object.name_any()));
+    }
+
     fn apply(&mut self, context: &Arc<Context>, object: PartialObjectMeta<KubeNamespace>) -> BTreeSet<RequestKey> {
         let Ok(name) = NamespaceName::parse(&object.name_any()) else { return BTreeSet::new() };
-        self.listed.insert(name.clone());
         context.metrics.namespace_exists(&name);
         let terminating = object.metadata.deletion_timestamp.is_some();
         let labels = object.metadata.labels.unwrap_or_default();
@@ -336,6 +352,7 @@ fn forget_namespace(context: &Context, name: &NamespaceName) -> BTreeSet<Request
     context.namespaces.remove(name);
     context.policy_reports.counts_changed();
     context.metrics.namespace_gone(name);
+    context.limits.forget(name);
     context.world_mut().delete_namespace(name)
 }
 

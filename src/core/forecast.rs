@@ -135,13 +135,13 @@ impl World {
         (!edited.is_empty()).then(|| Touched { namespace, instants: instants.into_iter().collect() })
     }
 
-    /// How the grants stand of what is wanted in a namespace, and of what a suspended request has left there.
+    /// How the grants stand of what is wanted in a namespace, and of what a request has left there and keeps.
     fn standings(&self, touched: &Touched, recorded: &Recorded) -> Standings {
         let namespace = &touched.namespace;
         let wanted = self.requests.claims_in(namespace).map(|request| (request, request.target(namespace)));
         let left = recorded.get(namespace).into_iter().flatten().filter_map(|(key, target)| {
             let Some(Stored::Valid(request)) = self.requests.get(key) else { return None };
-            (request.suspend && self.is_left_by(request, target)).then(|| (request, target.clone()))
+            (request.keeps_what_it_left() && self.is_left_by(request, target)).then(|| (request, target.clone()))
         });
         let stands = |(request, target): (&Arc<Request>, Target)| {
             let standings = touched.instants.iter().map(|at| self.standing(request, &target, *at)).collect();

@@ -72,11 +72,15 @@ impl Observed {
         }
     }
 
-    /// Whether it is newer than, or the same as, another look at the same Secret. Versions of one resource are
-    /// ordered numbers; a Secret that was deleted and made again is always newer.
+    /// The version as a number: those of one resource are ordered, also of different objects.
+    pub fn version(&self) -> u64 {
+        self.resource_version.parse().unwrap_or_default()
+    }
+
+    /// Whether it is newer than, or the same as, another look at the same Secret. A Secret that was deleted and made
+    /// again is always newer.
     pub fn supersedes(&self, other: &Self) -> bool {
-        let version = |observed: &Self| observed.resource_version.parse::<u64>().unwrap_or_default();
-        self.uid != other.uid || version(self) >= version(other)
+        self.uid != other.uid || self.version() >= other.version()
     }
 
     /// UID of the request it was written for, as its label says.

@@ -232,7 +232,7 @@ fn synced(request: &Request, outcomes: &[Outcome]) -> Verdict {
 
 fn throttled(target: &Target) -> String {
     format!(
-        "the rate limit of namespace {} is used up: Secret {target} is written when it is its turn",
+        "the rate limit of namespace {} is used up: Secret {target} is written when it is its turn, see status.retryAt",
         target.namespace
     )
 }
@@ -315,7 +315,7 @@ pub fn explain(request: &Request, target: &Target, denial: &Denial) -> String {
             request.secret_type
         )),
         Reason::NamespaceExcluded => {
-            Some(format!("namespace {namespace} is a system namespace: a policy must name it literally"))
+            Some(format!("namespace {namespace} is excluded, unless a policy without a selector names it literally"))
         }
         Reason::NoPolicyForNamespace => Some(format!("no policy grants anything to namespace {namespace}")),
         Reason::QuotaExceeded => Some(format!(
@@ -335,7 +335,25 @@ pub fn explain(request: &Request, target: &Target, denial: &Denial) -> String {
         }
         parts.join("; ")
     });
-    format!("{text}; ask the platform team for a DistributionPolicy that grants it")
+    format!("{text}; {}", advice(leading))
+}
+
+/// What helps, if anything does: of several reasons the leading one has to go first.
+fn advice(leading: Reason) -> &'static str {
+    match leading {
+        Reason::ReservedType => "choose another spec.type, since no policy can grant this one",
+        Reason::NamespaceExcluded => {
+            "ask the platform team for one that does, and for the label xlscsde.nhs.uk/distribution=allowed of the \
+             namespace"
+        }
+        Reason::QuotaExceeded => {
+            "delete a distribution that is not needed, or ask the platform team to raise limits.distributions"
+        }
+        Reason::DeniedByRule => {
+            "a Deny wins over every grant: do without it, or ask the platform team to narrow the rule"
+        }
+        _ => "ask the platform team for a DistributionPolicy that grants it",
+    }
 }
 
 fn refusal<'a>(

@@ -66,6 +66,8 @@ pub enum Aim {
     Wait(Obstacle),
     /// Not granted. What was written while it was is revoked.
     Withdraw(Denial, Option<(Box<Observed>, Revoking)>),
+    /// Not granted, and what was written while it was may still be there: its namespace has taken the delegation back.
+    OutOfReach(Denial),
 }
 
 /// What is in the way of a granted write.
@@ -142,11 +144,12 @@ impl World {
             let aim = match self.decide(request, namespace, now) {
                 Decision::Permitted(permit) => self.aim(permit, &target, now),
                 Decision::Denied(_) if self.is_unlisted(namespace) => Aim::Wait(Obstacle::NotListed),
+                Decision::Denied(denial) if self.is_out_of_reach(&target) => Aim::OutOfReach(denial),
                 Decision::Denied(denial) => Aim::Withdraw(denial, self.revocation(request, &target, now)),
                 Decision::Unready => continue,
             };
             changes.extend(self.next_change(namespace, now));
-            let unheard_of = origin == Origin::Selected && matches!(aim, Aim::Withdraw(_, None));
+            let unheard_of = origin == Origin::Selected && matches!(aim, Aim::Withdraw(_, None) | Aim::OutOfReach(_));
             if !unheard_of {
                 targets.push(TargetPlan { target, origin, aim });
             }
@@ -157,6 +160,12 @@ impl World {
     /// Whether the Secrets of a namespace that exists are not known yet: whether one is to be revoked is open.
     fn is_unlisted(&self, namespace: &NamespaceName) -> bool {
         self.policies.namespace(namespace).is_some() && self.secrets.delegation(namespace) == Delegation::Unknown
+    }
+
+    /// Whether a Secret of ours was there when its namespace took its delegation back.
+    fn is_out_of_reach(&self, target: &Target) -> bool {
+        let is_refused = self.secrets.delegation(&target.namespace) == Delegation::Refused;
+        is_refused && self.secrets.hints(&target.namespace).any(|hinted| hinted == target)
     }
 
     fn aim(&self, permit: Permit, target: &Target, now: Timestamp) -> Aim {
@@ -207,7 +216,7 @@ impl World {
     /// Whether the Secret was written for the request, which does not want it there any more.
     pub(super) fn is_left_by(&self, request: &Request, target: &Target) -> bool {
         let alive = self.policies.namespace(&target.namespace).is_some_and(|namespace| !namespace.terminating);
-        alive && !request.deleting && !self.wants(request, target) && self.own_secret(request, target).is_some()
+        alive && !self.wants(request, target) && self.own_secret(request, target).is_some()
     }
 
     /// When the operator last wrote the Secret of a request, if it is there.
@@ -232,10 +241,10 @@ impl World {
             .collect()
     }
 
-    /// When the grants may change of what a suspended request has left behind: it is kept as long as it is granted.
+    /// When the grants may change of what a request has left behind and keeps: as long as it is granted.
     fn leftover_changes(&self, key: &RequestKey, subject: &Subject, now: Timestamp) -> Option<Timestamp> {
-        let suspended = matches!(subject, Subject::Live(request) if request.suspend);
-        let targets = self.secrets.recorded_for(key).filter(|_| suspended).map(|(target, _)| target);
+        let keeps = matches!(subject, Subject::Live(request) if request.keeps_what_it_left());
+        let targets = self.secrets.recorded_for(key).filter(|_| keeps).map(|(target, _)| target);
         targets.filter_map(|target| self.next_change(&target.namespace, now)).min()
     }
 
@@ -273,13 +282,12 @@ impl World {
         observed: &Observed,
         now: Timestamp,
     ) -> Option<Fate> {
-        if self.wants(request, target) || request.deleting {
+        if self.wants(request, target) {
             return None;
         }
-        if !request.suspend {
+        if !request.keeps_what_it_left() {
             return Some(Fate::Prune);
         }
-        // A suspended request keeps what it has, but not what it is no longer granted.
         match self.decide_about_left(request, &target.namespace, now) {
             Decision::Denied(_) => Some(Fate::Revoke(revoke(observed, now))),
             _ => None,
@@ -314,7 +322,7 @@ impl TargetPlan {
     pub fn permit(&self) -> Option<&Permit> {
         match &self.aim {
             Aim::Write(permit, _) => Some(permit),
-            Aim::Wait(_) | Aim::Withdraw(..) => None,
+            Aim::Wait(_) | Aim::Withdraw(..) | Aim::OutOfReach(_) => None,
         }
     }
 

@@ -66,6 +66,12 @@ pub struct Mapping {
 }
 
 impl Request {
+    /// Whether it keeps a Secret that it does not want any more, as long as that is granted: a suspended request changes
+    /// nothing, and one that is being deleted, and held, writes nothing and waits for its end.
+    pub fn keeps_what_it_left(&self) -> bool {
+        self.suspend || self.deleting
+    }
+
     /// Checks everything again that the schema checks: an object may have been stored before the schema was.
     pub fn parse(object: &SecretsDistribution) -> Result<Self, InvalidField> {
         let spec = &object.spec;

@@ -30,6 +30,7 @@ use crate::{
     admin::{Gate, Gates},
     api::names,
     error::ApiFailure,
+    rbac::RESTORE,
 };
 
 /// Name of the gate that tells who leads.
@@ -133,7 +134,7 @@ impl Candidate {
             _ if self.leadership.check().is_ok() => self.gates.set(GATE, Gate::Leading),
             Some(ApiFailure::NotAllowed) => {
                 let advice = format!("the operator may not use its Lease in namespace {namespace}");
-                self.gates.close(GATE, format!("{advice}: kubectl apply -f rbac/"));
+                self.gates.close(GATE, format!("{advice}: {RESTORE}"));
             }
             Some(ApiFailure::NotFound) => {
                 let advice = format!("namespace {namespace}, where the operator's Lease belongs, does not exist");

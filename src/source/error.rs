@@ -45,6 +45,9 @@ pub enum MountError {
     /// It did not hold still long enough for one consistent read.
     #[error("the mounted folder keeps changing: no consistent read was possible yet")]
     Unstable,
+    /// A read of it does not come to an end.
+    #[error("the mounted folder does not answer: see whether what mounts it still runs")]
+    Silent,
     /// The kernel or its seccomp filter does not offer what keeps a read beneath the folder.
     #[error(
         "openat2 is not available: it needs Linux 5.6 and a seccomp profile that allows it; nothing is read without it"

@@ -21,6 +21,7 @@ mod beneath;
 mod error;
 mod inotify;
 mod read;
+mod reader;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -30,9 +31,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 pub use error::{MountError, Refusal, SourceError};
+pub use reader::Reader;
 pub use snapshot::Snapshot;
 pub use watch::{Change, Extent, Noticed, watch};
 
@@ -40,6 +43,9 @@ use crate::core::{bytes::SecretBytes, name::SourceName};
 
 /// The most bytes one source, and all sources of one read together, may have. A Secret cannot hold more.
 pub const MAX_BYTES: u64 = 1 << 20;
+
+/// How long the mount may take to answer: much longer than one that does not keep still is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What one read found: content or the reason why not, for every name asked for.
 pub type Contents = BTreeMap<SourceName, Result<SecretBytes, SourceError>>;

@@ -4,13 +4,18 @@ use std::{
     collections::BTreeSet,
     future::Future,
     panic,
+    pin::pin,
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{sync::mpsc, task::spawn_blocking, time::sleep};
+use tokio::{
+    sync::mpsc,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use super::{
-    Folder,
+    Folder, PATIENCE,
     beneath::SETTLE,
     error::MountError,
     inotify::{Hints, Watches},
@@ -67,14 +72,18 @@ pub(super) async fn run(folder: Folder, poll: Duration, changes: mpsc::Sender<No
     let hints = watches.hints();
     let mut observer = Observer::default();
     let mut since = Instant::now();
-    loop {
-        let seen;
-        (seen, watches) = look_until_settled(&folder, watches, &hints).await;
-        for change in observer.observe(seen) {
-            if changes.send(Noticed { change, since }).await.is_err() {
-                return;
-            }
+    let tell = async |told: Vec<Change>, since| {
+        for change in told {
+            // Nobody listens any more: that is seen below.
+            let _ = changes.send(Noticed { change, since }).await;
         }
+    };
+    loop {
+        let looking = look_until_settled(&folder, watches, &hints);
+        let seen;
+        (seen, watches) =
+            beyond(PATIENCE, looking, async || tell(observer.observe(Err(MountError::Silent)), since).await).await;
+        tell(observer.observe(seen), since).await;
         tokio::select! {
             () = changes.closed() => return,
             () = hints.next() => {
@@ -84,6 +93,16 @@ pub(super) async fn run(folder: Folder, poll: Duration, changes: mpsc::Sender<No
             () = sleep(poll) => since = Instant::now(),
         }
     }
+}
+
+/// Waits for the work, however long it takes; if that is longer than `patience`, the word is passed once.
+async fn beyond<T>(patience: Duration, work: impl Future<Output = T>, pass: impl AsyncFnOnce()) -> T {
+    let mut work = pin!(work);
+    if let Ok(done) = timeout(patience, &mut work).await {
+        return done;
+    }
+    pass().await;
+    work.await
 }
 
 /// Looks until every folder seen was watched before the look began, so that nothing after it can be
@@ -210,6 +229,19 @@ mod tests {
         }
         let back = [Change::Mount(Ok(())), Change::Sources(names(["b"]))];
         assert_eq!(observed(&mut observer, Ok(after)), back);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_told_once_and_waited_for() {
+        for (takes, expected) in [(4, 0), (60, 1)] {
+            let mut told = 0;
+            let work = async {
+                sleep(Duration::from_secs(takes)).await;
+                "done"
+            };
+            assert_eq!(beyond(PATIENCE, work, async || told += 1).await, "done");
+            assert_eq!(told, expected, "after {takes} s");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use proptest::{collection::vec, prelude::*};
-use secrets_distributor::core::index::World;
+use secrets_distributor::core::{index::World, name::RequestKey, plan::Aim};
 
 use super::{
     generate::{change, lived_in},
@@ -11,11 +11,22 @@ use super::{
 
 /// The worlds must answer alike, whatever is asked.
 fn assert_alike(one: &World, other: &World) -> Result<(), TestCaseError> {
-    let (one, other) = (plans(one, now()), plans(other, now()));
-    for (key, plan) in one {
-        prop_assert_eq!(&plan, &other[&key], "{}", key);
+    for key in keys() {
+        prop_assert_eq!(forgetful(one, &key), forgetful(other, &key), "{}", key);
     }
     Ok(())
+}
+
+/// The plan, but for one thing: what a namespace held before it took its delegation back only those know who have seen
+/// it.
+fn forgetful(world: &World, key: &RequestKey) -> String {
+    let mut plan = world.plan(key, now());
+    for target in plan.iter_mut().flat_map(|plan| &mut plan.targets) {
+        if let Aim::OutOfReach(denial) = &target.aim {
+            target.aim = Aim::Withdraw(denial.clone(), None);
+        }
+    }
+    format!("{plan:?}")
 }
 
 proptest! {

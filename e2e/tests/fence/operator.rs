@@ -207,8 +207,9 @@ fn with_a_wrong_content(tenant: &Tenant<'_>) -> Vec<Attempt> {
 /// Delegated by mistake, or by somebody who was asked nicely.
 #[tokio::test]
 async fn an_excluded_namespace_stays_closed_although_it_was_delegated() -> Result<()> {
-    let site = Site::shared().await?;
-    let client = thief(site).await?;
+    // Not shared: others expect that nothing is delegated there.
+    let site = Site::prepare().await?;
+    let client = thief(&site).await?;
     for namespace in ["kube-public", Operator::NAMESPACE] {
         let system = site.existing(namespace).await?;
         let role =

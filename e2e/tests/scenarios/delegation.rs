@@ -89,9 +89,14 @@ async fn the_manifest_delegates_as_well_and_a_delegation_can_end_and_begin_again
     tenant.until_content("r", "k", b"1").await?;
     tenant.until_ready("r").await?;
 
+    tenant.request("goes", spec("AgainSource")).await?;
+    tenant.until_ready("goes").await?;
+
     withdraw(&tenant).await?;
     site.sources.set(&[("AgainSource", b"2")])?;
     tenant.until_condition("r", "Synced", "False", "NotDelegated").await?;
+    tenant.delete_request("goes").await?;
+    tenant.until_gone("goes").await?;
     tenant.until_condition("r", "Permitted", "True", "Granted").await?;
     tenant.until_content("r", "k", b"1").await?;
 
@@ -101,6 +106,30 @@ async fn the_manifest_delegates_as_well_and_a_delegation_can_end_and_begin_again
     tenant.until_ready("r").await?;
     assert!(delegated.elapsed() < HEALED_WITHIN, "healed only after {:?}", delegated.elapsed());
     Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_revoked_is_told_and_goes_when_it_can() -> Result<()> {
+    let site = Site::shared().await?;
+    let tenant = site.tenant_with("BeyondReach", b"1").await?;
+    for name in ["r", "never"] {
+        tenant.request(name, spec(if name == "r" { "BeyondReach" } else { "NeverGranted" })).await?;
+    }
+    tenant.until_ready("r").await?;
+    withdraw(&tenant).await?;
+    // It is seen at the next write.
+    site.sources.set(&[("BeyondReach", b"2")])?;
+    tenant.until_condition("r", "Synced", "False", "NotDelegated").await?;
+    site.delete_policy(&tenant.namespace).await?;
+    tenant.until_condition("r", "Permitted", "False", "NoPolicyForNamespace").await?;
+    let told = tenant.until_condition("r", "Synced", "False", "NotDelegated").await?;
+    assert!(told.starts_with("what is not granted any more may still be there"), "{told}");
+    tenant.until_condition("never", "Synced", "False", "NotPermitted").await?;
+    tenant.until_content("r", "k", b"1").await?;
+
+    tenant.delegate().await?;
+    tenant.until_gone("r").await?;
+    tenant.until_condition("r", "Synced", "False", "NotPermitted").await.map(drop)
 }
 
 /// Nobody wanted to write there when it was seen first, so that nobody asks again for minutes.

@@ -115,6 +115,28 @@ async fn a_request_that_is_held_while_being_deleted_writes_nothing_new() -> Resu
 }
 
 #[tokio::test]
+async fn a_request_that_is_held_while_being_deleted_keeps_nothing_that_it_is_no_longer_granted() -> Result<()> {
+    let site = Site::shared().await?;
+    let tenant = site.tenant_with("DeletionKept", b"one").await?;
+    for name in ["wanted", "renamed"] {
+        tenant.request(name, asks("DeletionKept", json!({}))).await?;
+        tenant.until_ready(name).await?;
+        tenant.patch_request(name, json!({ "metadata": { "finalizers": ["example.org/hold"] } })).await?;
+        tenant.delete_request(name).await?;
+    }
+    // It does not want its Secret any more, and holds it all the same.
+    tenant.patch_request("renamed", json!({ "spec": { "name": "another" } })).await?;
+    site.stays_quiet(&[&tenant]).await?;
+    assert!(tenant.secret("wanted").await?.is_some() && tenant.secret("renamed").await?.is_some());
+    site.delete_policy(&tenant.namespace).await?;
+    for name in ["wanted", "renamed"] {
+        tenant.until_gone(name).await?;
+        tenant.patch_request(name, json!({ "metadata": { "finalizers": null } })).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_request_made_again_at_once_goes_on() -> Result<()> {
     let site = Site::shared().await?;
     let (home, away) = home_and_away(site, "DeletionAgain").await?;

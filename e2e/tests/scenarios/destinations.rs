@@ -196,7 +196,8 @@ async fn a_status_is_bounded_and_lists_first_what_needs_attention() -> Result<()
 
 #[tokio::test]
 async fn a_system_namespace_must_be_named_literally() -> Result<()> {
-    let site = Site::shared().await?;
+    // Not shared: others expect that nothing is delegated there.
+    let site = Site::start().await?;
     let home = site.tenant_with("SystemSource", b"content").await?;
     let system = site.existing("kube-system").await?;
     let name = format!("from-{}", home.namespace);

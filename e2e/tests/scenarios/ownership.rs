@@ -41,7 +41,9 @@ async fn a_secret_that_another_object_owns_is_refused_even_if_adoption_is_allowe
     let owners: Api<ConfigMap> = Api::namespaced(site.cluster.client().await?, &tenant.namespace);
     let owner = owners.create(&Default::default(), &serde_json::from_value(owner)?).await?;
     let reference = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.metadata.uid });
-    let object = json!({ "metadata": { "ownerReferences": [reference] }, "stringData": { "k": "theirs" } });
+    let offered = json!({ "xlscsde.nhs.uk/adoption": "allowed" });
+    let metadata = json!({ "ownerReferences": [reference], "annotations": offered });
+    let object = json!({ "metadata": metadata, "stringData": { "k": "theirs" } });
     let secret = tenant.create_secret("r", object).await?;
 
     tenant.request("r", asks("OwnedSource", json!({ "adopt": true }))).await?;

@@ -35,6 +35,21 @@ async fn a_panic_is_caught_and_what_it_said_is_dropped() {
     assert_eq!(attempt(async { 7 }).await, Ok(7));
 }
 
+#[tokio::test]
+async fn a_panic_is_told_on_the_object() {
+    let bench = Bench::new().asks(json!({}));
+    bench.context.report_panic(&key()).await;
+    let told = bench.api.last("/r/status").unwrap()["status"]["conditions"].to_string();
+    assert_eq!(told.matches(r#""reason":"InternalError""#).count(), 2, "{told}");
+}
+
+#[test]
+fn an_instant_that_has_passed_is_not_waited_for() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    assert_eq!(until(at(7), at(5)), Duration::from_secs(2));
+    assert_eq!(until(at(5), at(63)), Duration::ZERO);
+}
+
 /// The request and its Secret go with the namespace in a moment.
 #[tokio::test]
 async fn what_goes_with_its_namespace_is_neither_written_nor_told() {

@@ -185,3 +185,26 @@ async fn ends_are_put_off_up_to_a_bound_and_can_be_had_without_waiting() {
     }
     assert_eq!(put_off, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_what_nobody_takes_the_old_is_dropped_but_for_ends_that_are_put_off() {
+    let queue = queue();
+    let age = Duration::from_secs(60);
+    queue.add([key("told")], Priority::Change, &cause());
+    next(&queue).await;
+    queue.put_off(&key("told"), &cause(), "told");
+    queue.add([key("old")], Priority::Revocation, &cause());
+    queue.add_after(key("later"), age * 2, Priority::Change, cause());
+    tokio::time::advance(age).await;
+    queue.add([key("new"), key("old")], Priority::Change, &cause());
+    queue.forget_older_than(age);
+    assert_eq!(queue.load().due.values().sum::<usize>(), 3, "no older than that");
+
+    tokio::time::advance(Duration::from_secs(1)).await;
+    queue.forget_older_than(age);
+    assert_eq!((queue.load().due.values().sum::<usize>(), queue.load().later), (2, 0));
+    assert_eq!(next_now(&queue).await, Some(key("new")));
+    assert_eq!(queue.next().await, Turn::End(key("told"), "told"));
+    queue.done(&key("told"));
+    assert_eq!(next_now(&queue).await, None);
+}

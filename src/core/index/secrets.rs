@@ -42,6 +42,8 @@ pub enum SecretState {
 pub struct SecretIndex {
     delegations: HashMap<NamespaceName, Delegation>,
     secrets: HashMap<Target, Observed>,
+    /// Up to which version the watch of each namespace has shown everything.
+    shown: HashMap<NamespaceName, u64>,
     /// In order, and without room for more: of most requests there is one.
     recorded: HashMap<RequestKey, Vec<Target>>,
     /// Where a Secret of ours may be, as long as its namespace lets nobody see: known before, or told by a status.
@@ -82,6 +84,20 @@ impl SecretIndex {
         }
         self.secrets.insert(target.clone(), observed);
         Some(touched)
+    }
+
+    /// Takes in what a write of our own was answered with, unless the watch has shown that version already: what is
+    /// known is newer then, also if it is that the Secret is gone.
+    pub fn remember(&mut self, target: &Target, written: Observed) {
+        if self.shown.get(&target.namespace).is_none_or(|shown| *shown < written.version()) {
+            self.apply(target, written);
+        }
+    }
+
+    /// The watch of a namespace has shown everything up to a version.
+    pub fn shown(&mut self, namespace: &NamespaceName, version: u64) {
+        let shown = self.shown.entry(namespace.clone()).or_default();
+        *shown = version.max(*shown);
     }
 
     /// Forgets a Secret. Answers with the request that its record named.
@@ -150,6 +166,7 @@ impl SecretIndex {
     pub fn forget_namespace(&mut self, namespace: &NamespaceName) {
         self.set_delegation(namespace, Delegation::Unknown);
         self.delegations.remove(namespace);
+        self.shown.remove(namespace);
         self.hints.remove(namespace);
     }
 

@@ -11,6 +11,7 @@ use crate::{
         index::{self, Delegation, SecretState, Stored, World},
         name::{NamespaceName, SecretName, Target},
         observed::Observed,
+        policy::Namespace,
         request::Request,
     },
 };
@@ -56,6 +57,51 @@ fn a_look_wakes_the_request_if_it_finds_something_new_and_only_then() {
     assert!(world.looked_at(&at("db"), Some(ours("db", "1"))).is_empty(), "an answer that came late");
     assert!(world.looked_at(&at("db"), None).contains(&key), "deleted");
     assert!(world.looked_at(&at("db"), None).is_empty());
+}
+
+#[test]
+fn an_answer_that_comes_after_the_watch_has_shown_more_changes_nothing() {
+    let mut world = world(Delegation::Granted);
+    world.secrets.remember(&at("db"), ours("db", "7"));
+    assert!(world.secrets.knows(&at("db")), "the watch has shown nothing yet");
+    world.secrets.shown(&here(), 8);
+    world.delete_secret(&at("db"));
+    for late in ["7", "8"] {
+        world.secrets.remember(&at("db"), ours("db", late));
+        assert_eq!(world.secrets.state(&at("db")), SecretState::Absent, "it was written, and is gone");
+    }
+    world.secrets.shown(&here(), 5);
+    world.secrets.remember(&at("db"), ours("db", "8"));
+    assert!(!world.secrets.knows(&at("db")), "what was shown stays so");
+    world.secrets.remember(&at("db"), ours("db", "9"));
+    assert!(world.secrets.knows(&at("db")));
+    // Where there is another namespace of the name, nothing has been shown.
+    world.secrets.forget_namespace(&here());
+    world.secrets.remember(&at("db"), ours("db", "3"));
+    assert!(world.secrets.knows(&at("db")));
+}
+
+/// What a namespace closes over is not forgotten: that it is revoked could not be said.
+#[test]
+fn what_was_there_when_a_delegation_ended_is_out_of_reach_once_it_is_not_granted() {
+    for (was_there, expected) in [(true, "OutOfReach"), (false, "Withdraw")] {
+        let mut world = world(Delegation::Granted);
+        world.apply_namespace(Namespace::unknown(&here()));
+        if was_there {
+            world.apply_secret(&at("db"), ours("db", "1"));
+        }
+        world.set_delegation(&here(), Delegation::Refused);
+        let aim = |world: &World| {
+            let plan = world.plan(&request(json!({})).key, jiff::Timestamp::UNIX_EPOCH).unwrap();
+            format!("{:?}", plan.targets[0].aim)
+        };
+        assert_eq!(aim(&world), "Wait(NotDelegated)");
+        let granting: Vec<_> = world.policies.policies().map(|(name, _)| name.clone()).collect();
+        granting.iter().for_each(|name| drop(world.delete_policy(name)));
+        assert!(aim(&world).starts_with(expected), "{}", aim(&world));
+        world.set_delegation(&here(), Delegation::Granted);
+        assert!(aim(&world).starts_with("Withdraw"), "{}", aim(&world));
+    }
 }
 
 #[test]

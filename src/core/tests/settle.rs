@@ -107,9 +107,11 @@ fn a_record_that_was_copied_with_its_secret() {
 fn the_owner_reference_of_another_object() {
     assert_eq!(step(&ours(), json!({ "ownerReferences": owned_by("helm") })), refused(Foreign::Owned));
     // Neither the first operator's mark nor an adoption takes from an owner.
-    let marked = json!({ "annotations": { names::MANAGED_BY_ANNOTATION: "first-operator" } });
-    let owned = with(marked, json!({ "ownerReferences": owned_by("helm") }));
-    assert_eq!(step(&adopting(true), owned), refused(Foreign::Owned));
+    for (mark, value) in [(names::MANAGED_BY_ANNOTATION, "first-operator"), (names::ADOPTION, names::ALLOWED)] {
+        let marked = json!({ "annotations": { mark: value } });
+        let owned = with(marked, json!({ "ownerReferences": owned_by("helm") }));
+        assert_eq!(step(&adopting(true), owned), refused(Foreign::Owned), "{mark}");
+    }
 }
 
 #[test]

@@ -138,6 +138,11 @@ impl<'a> Readings<'a> {
         }
     }
 
+    /// What was counted in namespaces that are gone: a part of the sum without the label.
+    pub fn add_gone(&mut self, definition: &'static Definition, value: f64) {
+        self.merge(definition, None, &[], value, |known, value| known + value);
+    }
+
     /// A value of a namespace: the least counts of those with the same labels.
     pub fn least(&mut self, definition: &'static Definition, namespace: &NamespaceName, value: f64) {
         if let Some(label) = self.place(definition, namespace) {

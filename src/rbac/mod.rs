@@ -4,6 +4,8 @@
 //! itself, by binding [`SecretsAccess::cluster_role`]. Nobody but the operator is granted a `/status`. No role for
 //! policies is aggregated: who may write one decides over every source.
 
+mod people;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -24,6 +26,10 @@ use crate::{
 
 /// Name of the operator's namespace, ServiceAccount and role in it where nobody chooses another.
 pub const OPERATOR: &str = env!("CARGO_PKG_NAME");
+
+/// What gives the operator its rights again. `rbac/` says in which namespace the operator is: applied where Helm has
+/// installed it into another, it would give them to whoever is called so in that one.
+pub const RESTORE: &str = "helm upgrade its release again; kubectl apply -f rbac/ if Helm has not installed it";
 
 /// Name of what the operator has in the whole cluster. Not [`OPERATOR`]: so the first operator calls its own, which it
 /// keeps while both are there.
@@ -200,10 +206,15 @@ pub fn delegation(
     }
 }
 
+/// The file that makes the role that a namespace binds, whoever the operator is.
+pub fn tenant_file(access: SecretsAccess) -> String {
+    format!("rbac/{}", tenant(access).file)
+}
+
 /// Every manifest.
 pub fn manifests() -> Vec<Manifest> {
     let tenant = SecretsAccess::ALL.into_iter().flat_map(|access| [tenant(access), delegation_manifest(access)]);
-    [operator(), aggregate(), policy_author()].into_iter().chain(tenant).collect()
+    [operator(), people::aggregate(), people::policy_author()].into_iter().chain(tenant).collect()
 }
 
 fn operator() -> Manifest {
@@ -297,58 +308,6 @@ fn delegation_manifest(access: SecretsAccess) -> Manifest {
         Object::RoleBinding(delegation(access, None, OPERATOR, OPERATOR)),
     );
     Manifest { file, about, documents: vec![document] }
-}
-
-fn aggregate() -> Manifest {
-    const VIEW: &[Rule] = &[Rule {
-        why: "Reads requests and their status, which never hold secret content.",
-        group: GROUP,
-        resources: &[REQUESTS],
-        names: &[],
-        verbs: READ,
-    }];
-    const EDIT: &[Rule] = &[Rule {
-        why: "Asks for Secrets; the status is the operator's and not in here.",
-        group: GROUP,
-        resources: &[REQUESTS],
-        names: &[],
-        verbs: WRITE,
-    }];
-    Manifest {
-        file: "aggregate.yaml",
-        about: "App teams' rights on their requests, added to the cluster's own roles view, edit and admin. For the \
-                platform team: kubectl apply -f rbac/aggregate.yaml",
-        documents: vec![
-            cluster_role("Part of view, and so of edit and admin.", "secrets-distributor-view", &["view"], VIEW),
-            cluster_role("Part of edit and admin.", "secrets-distributor-edit", &["edit", "admin"], EDIT),
-        ],
-    }
-}
-
-fn policy_author() -> Manifest {
-    const AUTHOR: &[Rule] = &[Rule {
-        why: "Reads and writes policies; their status is the operator's and not in here.",
-        group: GROUP,
-        resources: &[POLICIES],
-        names: &[],
-        verbs: &["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
-    }];
-    const VIEWER: &[Rule] = &[Rule {
-        why: "Reads policies: who may receive what.",
-        group: GROUP,
-        resources: &[POLICIES],
-        names: &[],
-        verbs: READ,
-    }];
-    Manifest {
-        file: "policy-author.yaml",
-        about: "Roles over policies, bound to nobody and part of no other role: whoever writes a policy decides over \
-                every source. For the platform team: kubectl apply -f rbac/policy-author.yaml",
-        documents: vec![
-            cluster_role("For those who decide who receives what.", "secrets-distributor-policy-author", &[], AUTHOR),
-            cluster_role("For auditors.", "secrets-distributor-policy-viewer", &[], VIEWER),
-        ],
-    }
 }
 
 fn document(about: &'static str, object: Object) -> Document {

@@ -3,6 +3,8 @@
 //! Generic over the clock. A bucket begins empty at the start of the process, so that a restart does not refill
 //! a tenant's budget; it fills with the time that has passed since.
 
+mod throttling;
+
 use std::{
     collections::{BTreeMap, HashMap},
     num::NonZeroU32,
@@ -17,6 +19,8 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 
+pub use self::throttling::Throttled;
+use self::throttling::Throttling;
 use crate::core::{
     name::{NamespaceName, RequestKey},
     policy::Rate,
@@ -39,10 +43,8 @@ pub enum Urgency {
 pub struct Usage {
     /// Writes that may come at once now.
     pub tokens: u32,
-    /// How often it began to be throttled.
-    pub throttlings: u64,
-    /// For how long it was, all times together.
-    pub throttled: Duration,
+    /// How it was throttled.
+    pub throttled: Throttled,
 }
 
 /// The buckets of all namespaces.
@@ -56,6 +58,8 @@ struct State<C: Clock> {
     term: u64,
     start: C::Instant,
     buckets: HashMap<NamespaceName, Bucket<C>>,
+    /// What the buckets have counted of namespaces that are gone.
+    gone: Throttled,
 }
 
 type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
@@ -69,18 +73,10 @@ struct Bucket<C: Clock> {
     throttling: Throttling<C>,
 }
 
-/// When somebody waited, and wait, for a token.
-struct Throttling<C: Clock> {
-    times: u64,
-    past: Duration,
-    /// Since when, and when the last turn is of those who wait.
-    current: Option<(C::Instant, C::Instant)>,
-}
-
 impl<C: Clock + Clone> Limits<C> {
     /// Every bucket is empty now.
     pub fn new(clock: C) -> Self {
-        let state = State { term: 0, start: clock.now(), buckets: HashMap::new() };
+        let state = State { term: 0, start: clock.now(), buckets: HashMap::new(), gone: Throttled::default() };
         Self { clock, state: Mutex::new(state) }
     }
 
@@ -118,10 +114,24 @@ impl<C: Clock + Clone> Limits<C> {
         let now = self.clock.now();
         let usage = |bucket: &mut Bucket<C>| Usage {
             tokens: self.tokens(bucket, now),
-            throttlings: bucket.throttling.times,
             throttled: bucket.throttling.until(now),
         };
         state.buckets.iter_mut().map(|(namespace, bucket)| (namespace.clone(), usage(bucket))).collect()
+    }
+
+    /// A namespace is gone, and its bucket goes; what was counted stays in [`Self::gone`].
+    pub fn forget(&self, namespace: &NamespaceName) {
+        let mut state = self.lock();
+        if let Some(bucket) = state.buckets.remove(namespace) {
+            let Throttled { times, lasted } = bucket.throttling.until(self.clock.now());
+            state.gone.times += times;
+            state.gone.lasted += lasted;
+        }
+    }
+
+    /// What was counted in namespaces that are gone.
+    pub fn gone(&self) -> Throttled {
+        self.lock().gone
     }
 
     /// governor tells only how long it is until there are so many tokens: it is asked for all that there can be.
@@ -143,7 +153,7 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// A bucket that was empty `ago`.
     fn bucket(&self, rate: Rate, ago: Duration) -> Bucket<C> {
-        let throttling = Throttling { times: 0, past: Duration::ZERO, current: None };
+        let throttling = Throttling::default();
         Bucket { rate, limiter: self.limiter(rate, ago), turns: BTreeMap::new(), next_turn: 0, throttling }
     }
 
@@ -162,7 +172,7 @@ impl<C: Clock + Clone> Limits<C> {
     fn state(&self, term: u64) -> MutexGuard<'_, State<C>> {
         let mut state = self.lock();
         if state.term < term {
-            *state = State { term, start: self.clock.now(), buckets: HashMap::new() };
+            *state = State { term, start: self.clock.now(), buckets: HashMap::new(), gone: Throttled::default() };
         }
         state
     }
@@ -197,26 +207,6 @@ impl<C: Clock> Bucket<C> {
         self.turns.insert(own, (key.clone(), turn));
         self.throttling.goes_on(now, turn);
         Err(wait)
-    }
-}
-
-impl<C: Clock> Throttling<C> {
-    /// Somebody waits until its turn. Whoever came late to it and waits anew has waited all the time.
-    fn goes_on(&mut self, now: C::Instant, turn: C::Instant) {
-        match &mut self.current {
-            Some((_, end)) if Duration::from(now.duration_since(*end)) < LATE => *end = turn.max(*end),
-            _ => {
-                self.past = self.until(now);
-                self.times += 1;
-                self.current = Some((now, turn));
-            }
-        }
-    }
-
-    /// For how long somebody waited until now.
-    fn until(&self, now: C::Instant) -> Duration {
-        let current = self.current.map(|(start, end)| Duration::from(now.min(end).duration_since(start)));
-        self.past + current.unwrap_or_default()
     }
 }
 
@@ -339,8 +329,9 @@ mod tests {
         let limits = limits(&clock);
         let (a, second) = (namespace("a"), Duration::from_secs(1));
         let take = |name: &str| limits.take(1, &a, &key(name), Urgency::Create, rate());
-        let usage = |tokens, throttlings, throttled| {
-            BTreeMap::from([(a.clone(), Usage { tokens, throttlings, throttled: second * throttled })])
+        let usage = |tokens, times, lasted| {
+            let throttled = Throttled { times, lasted: second * lasted };
+            BTreeMap::from([(a.clone(), Usage { tokens, throttled })])
         };
         assert_eq!(limits.usage(), BTreeMap::new());
         clock.advance(second * 5);
@@ -372,6 +363,11 @@ mod tests {
         take("again").unwrap_err();
         clock.advance(MINUTE);
         assert_eq!(limits.usage(), usage(20, 2, 4), "it never came, and its turn was a second later");
+
+        limits.forget(&a);
+        limits.forget(&a);
+        let counted = Throttled { times: 2, lasted: second * 4 };
+        assert_eq!((limits.usage(), limits.gone()), (BTreeMap::new(), counted), "a sum must not shrink");
     }
 
     #[test]
