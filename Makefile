@@ -52,9 +52,10 @@ test: prerequisites ## Check everything: format, lints, unit, property and end-t
 	$(call step,end-to-end tests that need the machine alone,$(MAKE) --no-print-directory $(alone:%=suite-%))
 
 .PHONY: faults
-faults: prerequisites ## Kill, cut, freeze and starve the operator at every point, and see that the end is the same.
+faults: prerequisites ## Kill, cut, freeze and starve the operator, and see that the end is the same; FULL=1: and the whole sweep.
 	@cargo build --locked --workspace --all-targets
 	$(call step,faults,$(MAKE) $(side_by_side) $(faults:%=suite-%))
+	$(if $(FULL),@$(MAKE) --no-print-directory suite-sweep)
 
 # Beside other work an API server with 48 scenes answers too late for the bounds. A violation tells its case, and
 # `SWEEP=case make suite-sweep` plays that one again.

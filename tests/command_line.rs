@@ -261,16 +261,17 @@ fn it_answers_while_it_lives_and_stops_when_asked() {
 
 #[test]
 fn the_memory_is_kept_out_of_core_files() {
-    secrets_distributor::process::keep_memory_private().unwrap();
-    assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
-    assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
-
     let surroundings = Surroundings::new();
     let (running, mut log) = Running::start(&mut surroundings.command());
     bound_address(&mut log);
     let status = fs::read_to_string(format!("/proc/{}/limits", running.0.id())).unwrap();
     let core = status.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
+
+    // Afterwards: a child inherits the limit.
+    secrets_distributor::process::keep_memory_private().unwrap();
+    assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
+    assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
 }
 
 /// The program as kubectl finds it: a link of the name that a plugin has.
@@ -324,4 +325,44 @@ fn the_version_is_told_to_people_and_to_programs() {
     let json: serde_json::Value = serde_json::from_str(&told(&["version", "-o", "json"])).unwrap();
     assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
     assert!(json["dependencies"]["kube"].is_string(), "{json}");
+}
+
+/// Two policies for `shop`, of which the second no longer grants what its request holds, and no list of namespaces.
+fn narrowed() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let policy = |source: &str| {
+        format!(
+            "apiVersion: xlscsde.nhs.uk/v1\nkind: DistributionPolicy\nmetadata: {{name: shop}}\n\
+             spec: {{namespaces: {{names: [shop]}}, rules: [{{effect: Allow, sources: [{source}]}}]}}\n"
+        )
+    };
+    let request = "apiVersion: xlscsde.nhs.uk/v1\nkind: SecretsDistribution\n\
+        metadata: {name: db, namespace: shop, uid: u, generation: 1}\nspec: {secrets: [{from: db, to: k}]}\n";
+    for (name, text) in [("old.yaml", policy("db")), ("new.yaml", policy("cache")), ("request.yaml", request.into())] {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn plan(dir: &TempDir) -> Command {
+    let mut command = program();
+    command.current_dir(dir.path()).args(["plan", "-f", "new.yaml", "--policies", "old.yaml"]);
+    command.args(["--requests", "request.yaml"]);
+    command
+}
+
+#[test]
+fn without_a_list_of_namespaces_a_plan_leaves_out_no_revocation() {
+    let planned = plan(&narrowed()).args(["-o", "json"]).output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&planned.stdout).unwrap();
+    assert_eq!(answer["revoked"].as_array().map(Vec::len), Some(1), "{answer:#}");
+    assert_eq!(planned.status.code(), Some(2), "{}", stderr(&planned));
+}
+
+#[test]
+fn who_stops_reading_does_not_turn_a_no_into_a_yes() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let planned = plan(&narrowed()).stdout(writer).output().unwrap();
+    assert_eq!(planned.status.code(), Some(2), "{}", stderr(&planned));
 }

@@ -177,12 +177,16 @@ async fn each_role_of_people_may_do_what_it_is_for_and_nothing_else() -> Result<
         until_in_force(&client, role, "", &[]).await?;
     }
     let policies = "get,list,watch,create,update,patch,delete,deletecollection distributionpolicies.xlscsde.nhs.uk";
-    let viewer = "get,list,watch distributionpolicies.xlscsde.nhs.uk";
-    for (role, expected) in [("policy-author", policies), ("policy-viewer", viewer)] {
+    let viewer = [
+        "get,list,watch distributionpolicies.xlscsde.nhs.uk",
+        "get,list,watch namespaces.",
+        "get,list,watch secretsdistributions.xlscsde.nhs.uk",
+    ];
+    for (role, expected) in [("policy-author", &[policies][..]), ("policy-viewer", &viewer[..])] {
         let role = format!("--clusterrole=secrets-distributor-{role}");
         let create = ["create", "clusterrolebinding", "everywhere", &role, "--user=ann"];
         site.cluster.kubectl(create).succeed().await?;
-        until_in_force(&client, "ann", "", &[&[expected]]).await?;
+        until_in_force(&client, "ann", "", &[expected]).await?;
         site.cluster.kubectl(["delete", "clusterrolebinding", "everywhere"]).succeed().await?;
     }
     until_in_force(&client, "nobody", "", &[]).await

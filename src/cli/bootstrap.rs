@@ -6,17 +6,15 @@ use super::{
     cluster::ClusterArgs,
     error::Error,
     fetch, files,
+    operator::OperatorArgs,
     output::{self, count},
     progress::Progress,
     view::View,
 };
-use crate::{
-    core::{
-        bootstrap::{self, Draft},
-        name::{NamespaceName, RequestKey},
-        policy::Namespace,
-    },
-    rbac::OPERATOR,
+use crate::core::{
+    bootstrap::{self, Draft},
+    name::{NamespaceName, RequestKey},
+    policy::Namespace,
 };
 
 /// Requests that are named above a policy; more are counted.
@@ -45,6 +43,9 @@ pub struct Bootstrap {
 
     #[command(flatten)]
     cluster: ClusterArgs,
+
+    #[command(flatten)]
+    operator: OperatorArgs,
 }
 
 impl Bootstrap {
@@ -53,7 +54,7 @@ impl Bootstrap {
         let view = match &self.filename {
             Some(file) => {
                 let namespaces = self.namespaces.as_deref().map(files::namespaces).transpose()?;
-                let mut view = Self::view(namespaces.unwrap_or_default())?;
+                let mut view = view(self.operator.namespace()?, namespaces.unwrap_or_default());
                 files::requests(file)?.into_iter().try_for_each(|request| view.take_request(request))?;
                 view
             }
@@ -82,15 +83,14 @@ impl Bootstrap {
             )
         };
         let (namespaces, requests) = progress.during("reading namespaces and requests", lists).await?;
-        let mut view = Self::view(namespaces)?;
+        let mut view = view(self.operator.namespace()?, namespaces);
         requests.iter().for_each(|request| view.take_request_object(request));
         Ok(view)
     }
+}
 
-    fn view(namespaces: Vec<Namespace>) -> Result<View, Error> {
-        let operator = NamespaceName::parse(OPERATOR).map_err(|error| Error::Usage(error.to_string()))?;
-        Ok(View::of_namespaces(operator, jiff::Timestamp::now(), namespaces))
-    }
+fn view(operator: NamespaceName, namespaces: Vec<Namespace>) -> View {
+    View::of_namespaces(operator, jiff::Timestamp::now(), namespaces)
 }
 
 fn plural(policies: usize) -> String {
@@ -124,7 +124,7 @@ mod tests {
 - {metadata: {name: tls, namespace: b}, spec: {type: kubernetes.io/tls, secrets: [{from: C, to: tls.crt}, {from: K, to: tls.key}]}}
 - {metadata: {name: push, namespace: b}, spec: {adopt: true, namespaces: [a], secrets: [{from: D, to: d}]}}
 ";
-        let mut view = Bootstrap::view(Vec::new()).unwrap();
+        let mut view = view(NamespaceName::parse("operator").unwrap(), Vec::new());
         let requests: Vec<SecretsDistribution> = serde_saphyr::from_str(requests).unwrap();
         requests.into_iter().try_for_each(|request| view.take_request(request)).unwrap();
         let drafts = bootstrap::drafts(&view.world);
@@ -145,7 +145,7 @@ mod tests {
                 "metadata": { "name": "r", "namespace": "a" },
                 "spec": { "type": secret_type, "secrets": [{ "from": from, "to": "k" }] },
             });
-            let mut view = Bootstrap::view(Vec::new()).unwrap();
+            let mut view = view(NamespaceName::parse("operator").unwrap(), Vec::new());
             view.take_request_object(&serde_json::from_value(object).unwrap());
             let left_out: Vec<_> = bootstrap::left_out(&view.world).into_iter().collect();
             let [(key, reason)] = &left_out[..] else { panic!("{left_out:?}") };

@@ -103,7 +103,7 @@ impl Right {
     /// Who gives it.
     fn hint(&self) -> &'static str {
         match (self.resource, self.namespace.is_some()) {
-            ("distributionpolicies", _) => {
+            ("distributionpolicies", _) | ("namespaces" | "secretsdistributions", false) => {
                 "Whoever has ClusterRole secrets-distributor-policy-viewer may; the platform team gives it. "
             }
             ("secretsdistributions", true) => "Whoever is view of the namespace may. ",
@@ -145,10 +145,6 @@ impl Error {
 
     /// Tells it on standard error. Answers with the exit code.
     pub fn tell(&self) -> ExitCode {
-        // Who reads the answer has had enough: that is no failure.
-        if matches!(self, Self::System(_, error) if error.kind() == io::ErrorKind::BrokenPipe) {
-            return ExitCode::SUCCESS;
-        }
         super::output::tell(&format!("error: {self}"));
         match self {
             Self::Usage(_) | Self::File { .. } | Self::NoCluster(_) => ExitCode::from(2),

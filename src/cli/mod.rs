@@ -12,6 +12,7 @@ pub mod error;
 pub mod explain;
 pub mod fetch;
 pub mod files;
+pub mod operator;
 pub mod output;
 pub mod plan;
 pub mod progress;

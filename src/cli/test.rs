@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::Error,
+    operator::OperatorArgs,
     output::{
         self, ColorArgs,
         ci::{self, Level, ReportFormat, Suite},
@@ -13,10 +14,7 @@ use super::{
     },
     tables::{self, Checked},
 };
-use crate::{
-    core::{cases::Judged, name::NamespaceName},
-    rbac::OPERATOR,
-};
+use crate::core::cases::Judged;
 
 /// Which tables.
 #[derive(Debug, clap::Args)]
@@ -33,25 +31,22 @@ pub struct Test {
     #[arg(value_name = "PATH", default_value = "policies/")]
     paths: Vec<PathBuf>,
 
-    /// Namespace of the operator, which no glob and no selector of a policy reaches.
-    #[arg(long, value_name = "NAME", default_value = OPERATOR)]
-    operator_namespace: String,
-
     /// Form of the answer.
     #[arg(long, short, value_name = "FORM", value_enum, default_value_t = ReportFormat::Table)]
     output: ReportFormat,
 
     #[command(flatten)]
     color: ColorArgs,
+
+    #[command(flatten)]
+    operator: OperatorArgs,
 }
 
 impl Test {
     /// Checks, and tells.
     pub fn run(&self) -> Result<ExitCode, Error> {
         self.color.apply();
-        let operator_namespace = NamespaceName::parse(&self.operator_namespace)
-            .map_err(|error| Error::argument("--operator-namespace", error))?;
-        let checked = tables::check(&self.paths, &operator_namespace)?;
+        let checked = tables::check(&self.paths, &self.operator.namespace()?)?;
         let untested = tables::untested(&self.paths)?;
         match self.output {
             ReportFormat::Table => output::print(&(text(&checked) + &summary(&checked, &untested)))?,

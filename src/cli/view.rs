@@ -13,6 +13,7 @@ use super::{
     cluster::{Cluster, ClusterArgs},
     error::Error,
     fetch, files,
+    operator::OperatorArgs,
     progress::Progress,
 };
 use crate::{
@@ -24,11 +25,10 @@ use crate::{
         policy::{Namespace, Policy},
         request::Request,
     },
-    rbac::OPERATOR,
 };
 
 /// Where the answer comes from.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct ViewArgs {
     /// The cluster.
     #[command(flatten)]
@@ -36,6 +36,9 @@ pub struct ViewArgs {
     /// Files in its place.
     #[command(flatten)]
     pub files: FileArgs,
+    /// The operator that decides there.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
 }
 
 /// Files in place of a cluster.
@@ -59,10 +62,6 @@ pub struct FileArgs {
     /// The instant to decide for, such as 2026-01-15T12:00:00Z. By default now.
     #[arg(long, value_name = "TIME")]
     pub at: Option<Timestamp>,
-
-    /// Namespace of the operator, which no glob and no selector of a policy reaches.
-    #[arg(long, value_name = "NAME", default_value = OPERATOR)]
-    pub operator_namespace: String,
 }
 
 impl FileArgs {
@@ -76,10 +75,6 @@ impl FileArgs {
         // Whole seconds, as policies have them.
         let now = || Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
         self.at.unwrap_or_else(now)
-    }
-
-    fn operator_namespace(&self) -> Result<NamespaceName, Error> {
-        NamespaceName::parse(&self.operator_namespace).map_err(|error| Error::argument("--operator-namespace", error))
     }
 }
 
@@ -125,15 +120,16 @@ impl View {
     /// All that the question needs, from where the arguments say.
     pub async fn open(args: &ViewArgs) -> Result<Self, Error> {
         match args.files.are_given() {
-            true => Self::of_files(&args.files),
-            false => Self::of_cluster(&args.cluster.connect().await?, &args.files).await,
+            true => Self::of_files(args),
+            false => Self::of_cluster(&args.cluster.connect().await?, args).await,
         }
     }
 
     /// What the files say.
-    pub fn of_files(args: &FileArgs) -> Result<Self, Error> {
+    pub fn of_files(args: &ViewArgs) -> Result<Self, Error> {
+        let (operator, args) = (args.operator.namespace()?, &args.files);
         let namespaces = args.namespaces.as_deref().map(files::namespaces).transpose()?.unwrap_or_default();
-        let mut view = Self::of_namespaces(args.operator_namespace()?, args.at(), namespaces);
+        let mut view = Self::of_namespaces(operator, args.at(), namespaces);
         for policy in files::policies(&args.policies)? {
             view.take_policy(policy);
         }
@@ -145,7 +141,8 @@ impl View {
 
     /// What the cluster has, as far as the caller may read it: that a part may not be read is an error, since no
     /// answer could be trusted without it.
-    pub async fn of_cluster(cluster: &Cluster, args: &FileArgs) -> Result<Self, Error> {
+    pub async fn of_cluster(cluster: &Cluster, args: &ViewArgs) -> Result<Self, Error> {
+        let operator = args.operator.namespace()?;
         let (client, progress) = (&cluster.client, Progress::default());
         let lists = futures::future::join3(
             fetch::policies(client, &progress),
@@ -156,7 +153,7 @@ impl View {
             progress.during("reading policies, namespaces and requests", lists).await;
         // Of several rights that are missing always the same is told.
         let (policies, namespaces, requests) = (policies?, namespaces?, requests?);
-        let mut view = Self::of_namespaces(args.operator_namespace()?, args.at(), namespaces);
+        let mut view = Self::of_namespaces(operator, args.files.at(), namespaces);
         policies.iter().for_each(|policy| view.take_policy_object(policy));
         requests.iter().for_each(|request| view.take_request_object(request));
         Ok(view)

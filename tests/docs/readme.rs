@@ -75,12 +75,12 @@ pub fn is_variable(name: &str) -> bool {
 
 pub fn is_known_variable(name: &str) -> bool {
     let command = Cli::command();
-    let run = command.find_subcommand("run").unwrap();
-    let of_the_operator = run.get_arguments().any(|arg| arg.get_env().is_some_and(|env| env == name));
+    let mut arguments = command.get_subcommands().flat_map(|command| command.get_arguments());
+    let of_a_command = arguments.any(|arg| arg.get_env().is_some_and(|env| env == name));
     let programs = ["e2e/src/supervisor/mod.rs", "e2e/src/promtool.rs", "e2e/src/kube_score.rs"];
     let mut files = ["Makefile", "src/settings.rs", "tests/generated/main.rs"].into_iter().chain(programs);
     let of_telemetry = VARIABLES.iter().any(|variable| variable.name == name);
-    of_the_operator || of_telemetry || files.any(|file| read(file).contains(name))
+    of_a_command || of_telemetry || files.any(|file| read(file).contains(name))
 }
 
 pub fn is_flag(flag: &str) -> bool {

@@ -122,9 +122,9 @@ fn their_links_lead_somewhere() {
     let text = read(FILE);
     for link in prose(&text).split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
         let found = match link.strip_prefix('#') {
-            Some(anchor) => {
-                text.lines().any(|line| line.strip_prefix("## ").is_some_and(|t| t.to_lowercase() == anchor))
-            }
+            Some(anchor) => text
+                .lines()
+                .any(|line| line.strip_prefix("## ").is_some_and(|t| t.to_lowercase().replace(' ', "-") == anchor)),
             None => super::root().join("docs").join(link).exists(),
         };
         assert!(found, "{FILE} links to {link}, which does not exist");

@@ -160,6 +160,8 @@ async fn the_api_server_takes_all_of_it_and_pod_security_the_pod() -> Result<()>
         let told = site.release("install", &values).await?;
         assert_eq!(told.contains("WARNING: no source is mounted"), values["sources"].is_null(), "{told}");
         assert_eq!(told.contains("WARNING: rbac.scope is cluster"), !values["rbac"].is_null(), "{told}");
+        let is_open = values["networkPolicy"].is_null();
+        assert_eq!(told.contains("WARNING: networkPolicy.apiServer.cidrs is empty"), is_open, "{told}");
         let manifest = site.helm.run(["get", "manifest", HOME, "--namespace", HOME]).await?;
         // Strictly: helm itself drops fields that do not exist.
         let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"];

@@ -12,6 +12,7 @@ use crate::{find, helm};
 type Fact = (&'static str, &'static str, Value);
 
 const SPEC: &str = "/spec/template/spec";
+const RUNBOOK: &str = "/spec/groups/0/rules/0/annotations/runbook_url";
 
 struct Case {
     values: Value,
@@ -192,7 +193,12 @@ fn of_the_surroundings() -> Vec<Case> {
             &[
                 ("PrometheusRule", "/metadata/labels/a", json!("b")),
                 ("PrometheusRule", "/spec/groups/0/name", json!("secrets-distributor-availability")),
+                ("PrometheusRule", RUNBOOK, json!("docs/runbooks.md#secretsdistributorabsent")),
             ],
+        ),
+        case(
+            json!({ "metrics": { "prometheusRule": { "enabled": true, "runbooks": "https://e.org/r.md" } } }),
+            &[("PrometheusRule", RUNBOOK, json!("https://e.org/r.md#secretsdistributorabsent"))],
         ),
         case(
             json!({ "metrics": { "dashboards": { "enabled": true, "labels": { "a": "b" } } } }),

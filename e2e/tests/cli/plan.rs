@@ -60,12 +60,9 @@ async fn the_transcript_of_plan() -> Result<()> {
     told.run("kubectl distribute plan --delete warehouse").await?;
 
     told.say("Who may not list Secrets is told what the statuses of requests say.");
-    for role in ["secrets-distributor-policy-viewer", "view"] {
-        let name = format!("petra-{role}");
-        let role = format!("--clusterrole={role}");
-        let bind = ["create", "clusterrolebinding", &name, &role, "--serviceaccount=warehouse-north:petra"];
-        site.cluster.kubectl(bind).succeed().await?;
-    }
+    let role = "--clusterrole=secrets-distributor-policy-viewer";
+    let bind = ["create", "clusterrolebinding", "petra", role, "--serviceaccount=warehouse-north:petra"];
+    site.cluster.kubectl(bind).succeed().await?;
     told.act_as(&north, "petra", "view").await?;
     told.run("kubectl distribute plan --delete warehouses").await?;
 

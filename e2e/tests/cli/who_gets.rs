@@ -49,17 +49,14 @@ async fn the_transcript_of_who_gets() -> Result<()> {
     told.run("kubectl distribute who-gets 'shared/*'").await?;
 
     told.say("An auditor who may read policies, namespaces and requests, and no Secret.");
-    for rule in ["secrets-distributor-policy-viewer", "view"] {
-        let name = format!("audrey-{rule}");
-        let bind = [
-            "create",
-            "clusterrolebinding",
-            &name,
-            &format!("--clusterrole={rule}"),
-            "--serviceaccount=shop-one:audrey",
-        ];
-        site.cluster.kubectl(bind).succeed().await?;
-    }
+    let bind = [
+        "create",
+        "clusterrolebinding",
+        "audrey",
+        "--clusterrole=secrets-distributor-policy-viewer",
+        "--serviceaccount=shop-one:audrey",
+    ];
+    site.cluster.kubectl(bind).succeed().await?;
     told.act_as(&one, "audrey", "view").await?;
     told.run(&format!("kubectl distribute who-gets {SOURCE}")).await?;
 

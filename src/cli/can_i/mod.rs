@@ -124,12 +124,12 @@ impl CanI {
     async fn open(&self) -> Result<(View, NamespaceName), Error> {
         if !self.view.files.are_given() {
             let cluster = self.view.cluster.connect().await?;
-            let view = View::of_cluster(&cluster, &self.view.files).await?;
+            let view = View::of_cluster(&cluster, &self.view).await?;
             return Ok((view, cluster.namespace));
         }
         let needed = || Error::Usage("with --policies say for which namespace: -n NAME".into());
         let namespace = self.view.cluster.named_namespace()?.ok_or_else(needed)?;
-        Ok((View::of_files(&self.view.files)?, namespace))
+        Ok((View::of_files(&self.view)?, namespace))
     }
 }
 

@@ -14,11 +14,12 @@ use self::review::Review;
 use super::{
     cluster::ClusterArgs,
     error::{Error, Right},
+    operator::OperatorArgs,
     output::{self, ColorArgs},
 };
 use crate::{
     access::SecretsAccess,
-    core::name::NamespaceName,
+    core::name::{NamespaceName, SecretName},
     rbac::{self, OPERATOR},
 };
 
@@ -44,10 +45,6 @@ struct BindingArgs {
         value_parser = |text: &str| SecretsAccess::parse(text).ok_or("must be watch or writeOnly"))]
     secrets_access: SecretsAccess,
 
-    /// Namespace of the operator.
-    #[arg(long, value_name = "NAME", default_value = OPERATOR)]
-    operator_namespace: String,
-
     /// ServiceAccount of the operator.
     #[arg(long, value_name = "NAME", default_value = OPERATOR)]
     service_account: String,
@@ -57,6 +54,9 @@ struct BindingArgs {
 
     #[command(flatten)]
     cluster: ClusterArgs,
+
+    #[command(flatten)]
+    operator: OperatorArgs,
 }
 
 /// Lets the operator in.
@@ -134,7 +134,7 @@ impl BindingArgs {
         let binding = self.binding(&namespace)?;
         let place = Place {
             bindings: Api::namespaced(cluster.client.clone(), namespace.as_str()),
-            review: Review::new(cluster.client, &namespace, self),
+            review: Review::new(cluster.client, &namespace, self)?,
             name: binding.name_any(),
             access: self.secrets_access,
             namespace,
@@ -148,14 +148,10 @@ impl BindingArgs {
     }
 
     fn binding(&self, namespace: &NamespaceName) -> Result<RoleBinding, Error> {
-        let account = |name: &str, argument| match NamespaceName::parse(name) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Error::argument(argument, error)),
-        };
-        account(&self.operator_namespace, "--operator-namespace")?;
-        account(&self.service_account, "--service-account")?;
-        let operator = (&self.operator_namespace, &self.service_account);
-        Ok(rbac::delegation(self.secrets_access, Some(namespace.as_str()), operator.0, operator.1))
+        let home = self.operator.namespace()?;
+        // A ServiceAccount is called as a Secret may be.
+        SecretName::parse(&self.service_account).map_err(|error| Error::argument("--service-account", error))?;
+        Ok(rbac::delegation(self.secrets_access, Some(namespace.as_str()), home.as_str(), &self.service_account))
     }
 }
 
@@ -230,8 +226,8 @@ impl Place {
         let missing = |status: &kube::core::Status| status.code == 404 && status.message.contains(role);
         match error {
             kube::Error::Api(status) if missing(&status) => Error::Failed(format!(
-                "the cluster has no ClusterRole {role}. The platform team makes it:\n  kubectl apply -f rbac/{}",
-                if self.access == SecretsAccess::WriteOnly { "write-only/" } else { "" }
+                "the cluster has no ClusterRole {role}. The platform team makes it:\n  kubectl apply -f {}",
+                rbac::tenant_file(self.access)
             )),
             other => self.failure(other, "create"),
         }

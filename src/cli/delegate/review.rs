@@ -32,16 +32,16 @@ pub struct Review {
 
 impl Review {
     /// About the operator that the arguments name.
-    pub fn new(client: Client, namespace: &NamespaceName, args: &BindingArgs) -> Self {
-        let (home, account) = (&args.operator_namespace, &args.service_account);
+    pub fn new(client: Client, namespace: &NamespaceName, args: &BindingArgs) -> Result<Self, Error> {
+        let (home, account) = (args.operator.namespace()?, &args.service_account);
         let group = |of: &str| format!("system:serviceaccounts{of}");
-        Self {
+        Ok(Self {
             reviews: Api::namespaced(client, namespace.as_str()),
             namespace: namespace.clone(),
             user: format!("system:serviceaccount:{home}:{account}"),
             groups: vec![group(""), group(&format!(":{home}")), "system:authenticated".into()],
             access: args.secrets_access,
-        }
+        })
     }
 
     /// Waits until the operator has every right that it needs. Answers with what can be said.
@@ -56,11 +56,12 @@ impl Review {
         }
         Err(Error::Failed(format!(
             "{} still may not {} Secrets in namespace {}: ClusterRole {} does not exist, or grants less than it should. \
-             The platform team applies it:\n  kubectl apply -f rbac/",
+             The platform team applies it:\n  kubectl apply -f {}",
             self.user,
             missing.join(", "),
             self.namespace,
-            self.access.cluster_role()
+            self.access.cluster_role(),
+            rbac::tenant_file(self.access)
         )))
     }
 

@@ -81,10 +81,10 @@ impl Explain {
         let trace_url = TraceUrl::parse(self.trace_url.as_deref().unwrap_or_default());
         let trace_url = trace_url.map_err(|error| Error::argument("--trace-url", error))?;
         let mut answer = match (&self.filename, self.view.files.are_given()) {
-            (Some(file), true) => self.of_file(file, View::of_files(&self.view.files)?, None)?,
+            (Some(file), true) => self.of_file(file, View::of_files(&self.view)?, None)?,
             (Some(file), false) => {
                 let cluster = self.view.cluster.connect().await?;
-                let view = View::of_cluster(&cluster, &self.view.files).await.map_err(advise_to_suspend)?;
+                let view = View::of_cluster(&cluster, &self.view).await.map_err(advise_to_suspend)?;
                 self.of_file(file, view, Some(&cluster.namespace))?
             }
             (None, true) => return Err(Error::Usage("with --policies the request must be in a file: -f FILE".into())),
@@ -105,7 +105,7 @@ impl Explain {
         let cluster = self.view.cluster.connect().await?;
         let key = request_key(cluster.namespace.as_str(), self.name.as_deref().unwrap_or_default());
         let key = key.map_err(|error| Error::argument("NAME", error.problem))?;
-        match View::of_cluster(&cluster, &self.view.files).await {
+        match View::of_cluster(&cluster, &self.view).await {
             Ok(view) => match view.world.requests.get(&key) {
                 Some(Stored::Valid(request)) => Ok(Answer::of(&view, request)),
                 Some(Stored::Invalid { problem, .. }) => Err(Error::NotUnderstood(key, problem.clone())),

@@ -7,7 +7,7 @@ pub mod tree;
 
 use std::{
     fmt,
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
 };
 
 use clap::{
@@ -67,8 +67,11 @@ impl ColorArgs {
 /// Prints an answer; styles in it show on a terminal only.
 pub fn print(text: &str) -> Result<(), Error> {
     let mut out = anstream::stdout().lock();
-    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    printed.map_err(|error| Error::System("cannot write the answer", error))
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Who reads it has had enough: that is no failure, and what the exit code says stays so.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(|error| Error::System("cannot write the answer", error)),
+    }
 }
 
 /// Prints what is not the answer, on standard error.

@@ -77,12 +77,12 @@ impl Plan {
     /// Answers.
     pub async fn answer(&self) -> Result<ExitCode, Error> {
         self.color.apply();
-        let files = &self.view.files;
-        let (mut view, secrets) = match files.are_given() {
-            true => (View::of_files(files)?, None),
+        let are_files = self.view.files.are_given();
+        let (mut view, secrets) = match are_files {
+            true => (View::of_files(&self.view)?, None),
             false => {
                 let cluster = self.view.cluster.connect().await?;
-                (View::of_cluster(&cluster, files).await?, secrets::listed(&cluster).await?)
+                (View::of_cluster(&cluster, &self.view).await?, secrets::listed(&cluster).await?)
             }
         };
         let edits = self.edits(&view)?;
@@ -99,7 +99,7 @@ impl Plan {
             Format::Wide => output::print(&tell::text(&answer, None))?,
             Format::Table | Format::Csv => output::print(&tell::text(&answer, output::width()))?,
         }
-        if !listed && !files.are_given() {
+        if !listed && !are_files {
             output::tell("note: you may not list Secrets: which there are is what the statuses of requests tell");
         }
         Ok(ExitCode::from(if self.fails(&answer) { 2 } else { 0 }))

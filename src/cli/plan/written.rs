@@ -11,23 +11,19 @@ use crate::{
         index::Delegation,
         name::{NamespaceName, Target},
         observed::Observed,
-        policy::Revocation,
+        policy::{Namespace, Revocation},
         request::Request,
     },
 };
 
 /// Takes in the Secrets as they were listed.
 pub fn take_in(view: &mut View, found: Vec<Found>) {
-    everything_is_known(view);
-    for Found { target, observed, .. } in found {
-        view.world.secrets.apply(&target, observed);
-    }
+    found.into_iter().for_each(|Found { target, observed, .. }| put(view, &target, observed));
 }
 
 /// Takes in the Secrets as they must be: those that the statuses tell, and where there is no status everything that is
 /// granted. That may be more than there is, so that no revocation is left out.
 pub fn assume(view: &mut View) {
-    everything_is_known(view);
     let mut assumed = Vec::new();
     for request in view.world.requests.valid() {
         for (namespace, _) in view.world.requests.destinations(&request.key) {
@@ -43,17 +39,16 @@ pub fn assume(view: &mut View) {
             }
         }
     }
-    for (target, observed) in assumed {
-        view.world.secrets.apply(&target, observed);
-    }
+    assumed.into_iter().for_each(|(target, observed)| put(view, &target, observed));
 }
 
-/// Nothing is waited for: what is not there does not exist.
-fn everything_is_known(view: &mut View) {
-    let names: Vec<_> = view.world.policies.namespaces().map(|namespace| namespace.name.clone()).collect();
-    for name in names {
-        view.world.secrets.set_delegation(&name, Delegation::Granted);
+/// A Secret counts where its namespace is there and has delegated; of one that was not listed the name is known.
+fn put(view: &mut View, target: &Target, observed: Observed) {
+    if view.world.policies.namespace(&target.namespace).is_none() {
+        view.world.apply_namespace(Namespace::unknown(&target.namespace));
     }
+    view.world.secrets.set_delegation(&target.namespace, Delegation::Granted);
+    view.world.secrets.apply(target, observed);
 }
 
 fn is_written(view: &View, request: &Request, namespace: &NamespaceName, target: &Target, granted: bool) -> bool {

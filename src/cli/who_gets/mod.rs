@@ -85,10 +85,10 @@ impl WhoGets {
         self.color.apply();
         let source = SourceName::parse(&self.source).map_err(|error| Error::argument("SOURCE", error))?;
         let (view, secrets) = match self.view.files.are_given() {
-            true => (View::of_files(&self.view.files)?, None),
+            true => (View::of_files(&self.view)?, None),
             false => {
                 let cluster = self.view.cluster.connect().await?;
-                let view = View::of_cluster(&cluster, &self.view.files).await?;
+                let view = View::of_cluster(&cluster, &self.view).await?;
                 (view, secrets::listed(&cluster).await?)
             }
         };
