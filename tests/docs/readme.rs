@@ -98,6 +98,16 @@ fn is_target(name: &str) -> bool {
     read("Makefile").lines().any(|line| line.starts_with(&format!("{name}:")))
 }
 
+/// CI does not run it: a night is too short for all of it.
+#[test]
+fn what_make_mutants_copies_exists() {
+    let script = read(".ci/mutants/run");
+    let copied = script.lines().filter_map(|line| line.strip_prefix("cp -r ")).flat_map(str::split_whitespace);
+    let paths: Vec<_> = copied.filter(|path| !path.starts_with('"')).collect();
+    assert!(paths.len() > 5, "{paths:?}");
+    paths.iter().for_each(|path| assert!(root().join(path).exists(), "{path}"));
+}
+
 #[test]
 fn its_commands_name_what_exists() {
     let text = format!("{}\n{}", read("README.md"), read("docs/benchmarks.md"));
