@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{namespace, object, policy, request, with};
+use super::{aim, namespace, object, policy, request, with};
 use crate::{
     api::{SecretsDistribution, names},
     core::{
@@ -81,6 +81,21 @@ fn an_answer_that_comes_after_the_watch_has_shown_more_changes_nothing() {
     assert!(world.secrets.knows(&at("db")));
 }
 
+fn grant_nothing(world: &mut World) {
+    let granting: Vec<_> = world.policies.policies().map(|(name, _)| name.clone()).collect();
+    granting.iter().for_each(|name| drop(world.delete_policy(name)));
+}
+
+#[test]
+fn whether_something_is_revoked_is_open_until_the_namespace_has_been_listed() {
+    let mut world = world(Delegation::Unknown);
+    world.apply_namespace(Namespace::unknown(&here()));
+    grant_nothing(&mut world);
+    assert_eq!(aim(&world), "Wait(NotListed)");
+    world.delete_namespace(&here());
+    assert!(aim(&world).starts_with("Withdraw"), "in none there is nothing: {}", aim(&world));
+}
+
 /// What a namespace closes over is not forgotten: that it is revoked could not be said.
 #[test]
 fn what_was_there_when_a_delegation_ended_is_out_of_reach_once_it_is_not_granted() {
@@ -91,13 +106,8 @@ fn what_was_there_when_a_delegation_ended_is_out_of_reach_once_it_is_not_granted
             world.apply_secret(&at("db"), ours("db", "1"));
         }
         world.set_delegation(&here(), Delegation::Refused);
-        let aim = |world: &World| {
-            let plan = world.plan(&request(json!({})).key, jiff::Timestamp::UNIX_EPOCH).unwrap();
-            format!("{:?}", plan.targets[0].aim)
-        };
         assert_eq!(aim(&world), "Wait(NotDelegated)");
-        let granting: Vec<_> = world.policies.policies().map(|(name, _)| name.clone()).collect();
-        granting.iter().for_each(|name| drop(world.delete_policy(name)));
+        grant_nothing(&mut world);
         assert!(aim(&world).starts_with(expected), "{}", aim(&world));
         world.set_delegation(&here(), Delegation::Granted);
         assert!(aim(&world).starts_with("Withdraw"), "{}", aim(&world));

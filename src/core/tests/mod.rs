@@ -7,6 +7,7 @@ mod looks;
 mod observed;
 mod outcome;
 mod permit;
+mod plan;
 mod policy;
 mod render;
 mod request;
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use super::{
     bytes::SecretBytes,
     decide::{Decision, Permit},
-    index,
+    index::{self, World},
     name::NamespaceName,
     policy::Policy,
     render::{Rendered, Seal, render},
@@ -63,6 +64,12 @@ fn object(more: Value) -> SecretsDistribution {
 
 fn request(more: Value) -> Request {
     Request::parse(&object(more)).unwrap()
+}
+
+/// What is to be done about the Secret of that request.
+fn aim(world: &World) -> String {
+    let plan = world.plan(&request(json!({})).key, jiff::Timestamp::UNIX_EPOCH).unwrap();
+    format!("{:?}", plan.targets[0].aim)
 }
 
 /// A policy that grants everything a request can ask; `more` replaces fields of its only rule.
