@@ -87,8 +87,6 @@ pub async fn until(shutdown: CancellationToken, work: impl Future<Output = ()> +
 /// How one kind of object goes into the world. Each step answers with the requests it touches.
 trait Intake<K> {
     fn begin(&mut self);
-    /// The object is in the list, which is not complete yet.
-    fn listed(&mut self, object: &K);
     fn apply(&mut self, context: &Arc<Context>, object: K) -> BTreeSet<RequestKey>;
     fn delete(&mut self, context: &Arc<Context>, object: K) -> BTreeSet<RequestKey>;
     /// The list is complete: what was known and not listed is gone.
@@ -123,11 +121,7 @@ where
                 intake.begin();
                 continue;
             }
-            Ok(Event::InitApply(object)) => {
-                intake.listed(&object);
-                intake.apply(&context, object)
-            }
-            Ok(Event::Apply(object)) => intake.apply(&context, object),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => intake.apply(&context, object),
             Ok(Event::Delete(object)) => intake.delete(&context, object),
             Ok(Event::InitDone) => {
                 let mut touched = intake.complete(&context);
@@ -206,23 +200,29 @@ fn complain(context: &Context, gate: Gate, error: &watcher::Error, failures: u32
     context.gates.close(gate.as_str(), advice);
 }
 
+/// What a list has shown that is not complete yet; nothing is noted beside a list, so that no name is kept for good.
+type Listed<T> = Option<BTreeSet<T>>;
+
+fn note<T: Clone + Ord>(listed: &mut Listed<T>, name: &T) {
+    if let Some(listed) = listed {
+        listed.insert(name.clone());
+    }
+}
+
 /// `SecretsDistribution` objects.
 #[derive(Default)]
 struct Requests {
-    listed: BTreeSet<RequestKey>,
+    listed: Listed<RequestKey>,
 }
 
 impl Intake<Watched> for Requests {
     fn begin(&mut self) {
-        self.listed.clear();
-    }
-
-    fn listed(&mut self, Watched(object): &Watched) {
-        self.listed.extend(object::key_of(object));
+        self.listed = Some(BTreeSet::new());
     }
 
     fn apply(&mut self, context: &Arc<Context>, Watched(object): Watched) -> BTreeSet<RequestKey> {
         let Some((key, stored, known)) = parse::request(object) else { return BTreeSet::new() };
+        note(&mut self.listed, &key);
         let status_changed = context.reports.seen(&key, known);
         let mut touched = context.world_mut().apply_request(key.clone(), stored);
         if !touched.is_empty() {
@@ -243,8 +243,8 @@ impl Intake<Watched> for Requests {
     }
 
     fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey> {
-        let gone: Vec<_> = context.world().requests.keys().filter(|key| !self.listed.contains(key)).cloned().collect();
-        std::mem::take(&mut self.listed);
+        let listed = self.listed.take().unwrap_or_default();
+        let gone: Vec<_> = context.world().requests.keys().filter(|key| !listed.contains(key)).cloned().collect();
         context.expect_told();
         gone.iter().flat_map(|key| forget_request(context, key)).collect()
     }
@@ -259,20 +259,17 @@ fn forget_request(context: &Context, key: &RequestKey) -> BTreeSet<RequestKey> {
 /// `DistributionPolicy` objects.
 #[derive(Default)]
 struct Policies {
-    listed: BTreeSet<PolicyName>,
+    listed: Listed<PolicyName>,
 }
 
 impl Intake<Watched> for Policies {
     fn begin(&mut self) {
-        self.listed.clear();
-    }
-
-    fn listed(&mut self, Watched(object): &Watched) {
-        self.listed.insert(PolicyName::admitted(&object.name_any()));
+        self.listed = Some(BTreeSet::new());
     }
 
     fn apply(&mut self, context: &Arc<Context>, Watched(mut object): Watched) -> BTreeSet<RequestKey> {
         let name = PolicyName::admitted(&object.name_any());
+        note(&mut self.listed, &name);
         let status = object.data.as_object_mut().and_then(|data| data.remove("status"));
         let compiled = object::policy(&object).map(Arc::new);
         let touched = context.world_mut().apply_policy(name.clone(), compiled);
@@ -290,10 +287,9 @@ impl Intake<Watched> for Policies {
 
     fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey> {
         let known = context.world().policies.policies().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        let gone = known.into_iter().filter(|name| !self.listed.contains(name));
-        let touched = gone.flat_map(|name| forget_policy(context, &name)).collect();
-        self.listed.clear();
-        touched
+        let listed = self.listed.take().unwrap_or_default();
+        let gone = known.into_iter().filter(|name| !listed.contains(name));
+        gone.flat_map(|name| forget_policy(context, &name)).collect()
     }
 }
 
@@ -306,20 +302,17 @@ fn forget_policy(context: &Context, name: &PolicyName) -> BTreeSet<RequestKey> {
 /// Namespaces: their labels, and whether they are being deleted.
 #[derive(Default)]
 struct Namespaces {
-    listed: BTreeSet<NamespaceName>,
+    listed: Listed<NamespaceName>,
 }
 
 impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
     fn begin(&mut self) {
-        self.listed.clear();
-    }
-
-    fn listed(&mut self, object: &PartialObjectMeta<KubeNamespace>) {
-        self.listed.extend(NamespaceName::parse(&object.name_any()));
+        self.listed = Some(BTreeSet::new());
     }
 
     fn apply(&mut self, context: &Arc<Context>, object: PartialObjectMeta<KubeNamespace>) -> BTreeSet<RequestKey> {
         let Ok(name) = NamespaceName::parse(&object.name_any()) else { return BTreeSet::new() };
+        note(&mut self.listed, &name);
         context.metrics.namespace_exists(&name);
         let terminating = object.metadata.deletion_timestamp.is_some();
         let labels = object.metadata.labels.unwrap_or_default();
@@ -341,10 +334,9 @@ impl Intake<PartialObjectMeta<KubeNamespace>> for Namespaces {
 
     fn complete(&mut self, context: &Arc<Context>) -> BTreeSet<RequestKey> {
         let known = context.world().policies.namespaces().map(|namespace| namespace.name.clone()).collect::<Vec<_>>();
-        let gone = known.into_iter().filter(|name| !self.listed.contains(name));
-        let touched = gone.flat_map(|name| forget_namespace(context, &name)).collect();
-        self.listed.clear();
-        touched
+        let listed = self.listed.take().unwrap_or_default();
+        let gone = known.into_iter().filter(|name| !listed.contains(name));
+        gone.flat_map(|name| forget_namespace(context, &name)).collect()
     }
 }
 
