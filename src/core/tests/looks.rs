@@ -2,44 +2,23 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{aim, namespace, object, policy, request, with};
+use super::{aim, at, grant_nothing, here, namespace, object, ours, parse, policy, request, with};
 use crate::{
     api::{SecretsDistribution, names},
     core::{
         index::{self, Delegation, SecretState, Stored, World},
-        name::{NamespaceName, SecretName, Target},
-        observed::Observed,
         policy::Namespace,
         request::Request,
     },
 };
-
-fn here() -> NamespaceName {
-    namespace("team-a")
-}
-
-fn at(name: &str) -> Target {
-    Target { namespace: here(), name: SecretName::parse(name).unwrap() }
-}
 
 /// The request `team-a/db`, and whether its namespace has delegated.
 fn world(delegation: Delegation) -> World {
     let mut world = index::complete(namespace("operator"), [policy(json!({}))], [], [request(json!({}))]);
     world.set_delegation(&here(), delegation);
     world
-}
-
-/// A Secret that was written for that request.
-fn ours(name: &str, version: &str) -> Observed {
-    let record = json!({ names::REQUEST: "team-a/db", names::TARGET: format!("team-a/{name}") });
-    let labels = json!({ names::OWNER_UID: "uid-db" });
-    parse(json!({ "uid": name, "resourceVersion": version, "labels": labels, "annotations": record }))
-}
-
-fn parse(meta: Value) -> Observed {
-    Observed::parse(serde_json::from_value(meta).unwrap())
 }
 
 fn places(world: &World) -> Vec<String> {
@@ -79,11 +58,6 @@ fn an_answer_that_comes_after_the_watch_has_shown_more_changes_nothing() {
     world.secrets.forget_namespace(&here());
     world.secrets.remember(&at("db"), ours("db", "3"));
     assert!(world.secrets.knows(&at("db")));
-}
-
-fn grant_nothing(world: &mut World) {
-    let granting: Vec<_> = world.policies.policies().map(|(name, _)| name.clone()).collect();
-    granting.iter().for_each(|name| drop(world.delete_policy(name)));
 }
 
 #[test]

@@ -24,12 +24,13 @@ use super::{
     bytes::SecretBytes,
     decide::{Decision, Permit},
     index::{self, World},
-    name::NamespaceName,
+    name::{NamespaceName, SecretName, Target},
+    observed::Observed,
     policy::Policy,
     render::{Rendered, Seal, render},
     request::Request,
 };
-use crate::api::{DistributionPolicy, SecretsDistribution};
+use crate::api::{DistributionPolicy, SecretsDistribution, names};
 
 /// What must never be printed.
 const CANARY: &str = "hunter2-canary";
@@ -110,4 +111,29 @@ fn rendered_of(permit: Permit, content: &str) -> Rendered {
 
 fn rendered(request: &Request, destination: &str) -> Rendered {
     rendered_of(permit(request, destination), CANARY)
+}
+
+fn here() -> NamespaceName {
+    namespace("team-a")
+}
+
+/// A Secret in the namespace of that request.
+fn at(name: &str) -> Target {
+    Target { namespace: here(), name: SecretName::parse(name).unwrap() }
+}
+
+/// A Secret that was written there for that request.
+fn ours(name: &str, version: &str) -> Observed {
+    let record = json!({ names::REQUEST: "team-a/db", names::TARGET: format!("team-a/{name}") });
+    let labels = json!({ names::OWNER_UID: "uid-db" });
+    parse(json!({ "uid": name, "resourceVersion": version, "labels": labels, "annotations": record }))
+}
+
+fn parse(meta: Value) -> Observed {
+    Observed::parse(serde_json::from_value(meta).unwrap())
+}
+
+fn grant_nothing(world: &mut World) {
+    let granting: Vec<_> = world.policies.policies().map(|(name, _)| name.clone()).collect();
+    granting.iter().for_each(|name| drop(world.delete_policy(name)));
 }

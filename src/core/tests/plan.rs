@@ -1,24 +1,144 @@
-//! What is in the way of a write that is granted.
+//! What is in the way of a write that is granted, and what becomes of what was written.
 
 use std::sync::Arc;
 
-use serde_json::json;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::{aim, namespace, policy, request};
-use crate::core::{
-    index::{self, Delegation, Stored},
-    policy::Namespace,
-    request::Request,
+use super::{aim, at, grant_nothing, here, namespace, now, object, ours, parse, policy, request};
+use crate::{
+    api::names,
+    core::{
+        forecast::{Edit, Forecast},
+        index::{self, Delegation, Stored, World},
+        name::Target,
+        observed::Observed,
+        plan::{Aim, Fate},
+        policy::Namespace,
+        request::Request,
+        settle::Revoking,
+    },
 };
+
+/// A namespace that has delegated, a policy that grants everything, and the request `team-a/db` with this spec.
+fn world(spec: Value) -> World {
+    let mut world = index::complete(namespace("operator"), [policy(json!({}))], [], [request(spec)]);
+    world.apply_namespace(Namespace::unknown(&here()));
+    world.set_delegation(&here(), Delegation::Granted);
+    world
+}
+
+fn goes_away(world: &mut World) {
+    world.apply_namespace(Namespace { terminating: true, ..Namespace::unknown(&here()) });
+}
+
+/// The Secret `db` as it was written for an earlier request of that name.
+fn of_an_earlier_request() -> Observed {
+    Observed { labels: parse(json!({ "labels": { names::OWNER_UID: "uid-earlier" } })).labels, ..ours("db", "1") }
+}
 
 #[test]
 fn either_the_request_or_its_namespace_going_stops_every_write() {
     for (deleting, terminating) in [(true, false), (false, true)] {
-        let here = Namespace { terminating, ..Namespace::unknown(&namespace("team-a")) };
-        let mut world = index::complete(namespace("operator"), [policy(json!({}))], [here], []);
-        world.set_delegation(&namespace("team-a"), Delegation::Granted);
+        let mut world = world(json!({}));
         let going = Request { deleting, ..request(json!({})) };
         world.apply_request(going.key.clone(), Stored::Valid(Arc::new(going)));
+        if terminating {
+            goes_away(&mut world);
+        }
         assert_eq!(aim(&world), "Wait(RequestDeleting)", "{deleting} {terminating}");
+    }
+}
+
+#[test]
+fn a_destination_that_goes_is_waited_for() {
+    let mut world = world(json!({ "namespaces": ["team-b"] }));
+    world.apply_namespace(Namespace { terminating: true, ..Namespace::unknown(&namespace("team-b")) });
+    world.set_delegation(&namespace("team-b"), Delegation::Granted);
+    assert_eq!(aim(&world), "Wait(NamespaceTerminating)");
+}
+
+/// What is done about `team-a/db` once nothing grants it any more.
+fn revoking(found: Option<Observed>) -> Option<Revoking> {
+    let mut world = world(json!({}));
+    if let Some(found) = found {
+        world.apply_secret(&at("db"), found);
+    }
+    grant_nothing(&mut world);
+    let plan = world.plan(&request(json!({})).key, now()).unwrap();
+    match plan.targets.into_iter().next().unwrap().aim {
+        Aim::Withdraw(_, found) => found.map(|(_, revoking)| revoking),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_written_is_revoked_unless_it_goes_already_or_is_anothers() {
+    assert_eq!(revoking(Some(ours("db", "1"))), Some(Revoking::Delete));
+    assert_eq!(revoking(Some(Observed { deleting: true, ..ours("db", "1") })), None);
+    assert_eq!(revoking(Some(of_an_earlier_request())), None);
+    assert_eq!(revoking(None), None);
+}
+
+/// What is done about what the request has left under its former name.
+fn leftovers(world: &World) -> Vec<(Target, Fate)> {
+    let plan = world.plan(&request(json!({})).key, now()).unwrap();
+    plan.leftovers.into_iter().map(|leftover| (leftover.target, leftover.fate)).collect()
+}
+
+#[test]
+fn what_is_not_wanted_any_more_goes_unless_it_goes_already() {
+    let renamed = || {
+        let mut world = world(json!({ "name": "after" }));
+        world.apply_secret(&at("db"), ours("db", "1"));
+        world
+    };
+    assert_eq!(leftovers(&renamed()), [(at("db"), Fate::Prune)]);
+    let mut world = renamed();
+    world.apply_secret(&at("db"), Observed { deleting: true, ..ours("db", "2") });
+    assert_eq!(leftovers(&world), []);
+    let mut world = renamed();
+    goes_away(&mut world);
+    assert_eq!(leftovers(&world), [], "its namespace takes it along");
+}
+
+/// What is foretold of `team-a/db`, which a suspended request has left behind, if the policy goes.
+fn foretold(found: Observed, change: impl Fn(&mut World)) -> Option<Option<Revoking>> {
+    let mut world = world(json!({ "name": "after", "suspend": true }));
+    world.apply_secret(&at("db"), found);
+    change(&mut world);
+    let forecast: Forecast = world.forecast(vec![Edit { name: policy(json!({})).name, policy: None }], now());
+    let left = (request(json!({})).key, at("db"));
+    let revoking = forecast.revoked().find(|(ask, ..)| **ask == left).map(|(.., revoking)| revoking);
+    forecast.grants.contains_key(&left).then_some(revoking)
+}
+
+#[test]
+fn what_a_suspended_request_has_left_is_foretold_to_be_revoked() {
+    assert_eq!(foretold(ours("db", "1"), |_| ()), Some(Some(Revoking::Delete)));
+    assert_eq!(foretold(ours("db", "1"), goes_away), None, "its namespace takes it along");
+    assert_eq!(foretold(of_an_earlier_request(), |_| ()), None, "it is not of this request");
+    let resumed = |world: &mut World| {
+        let resumed = Request::parse(&object(json!({ "name": "after" }))).unwrap();
+        world.apply_request(resumed.key.clone(), Stored::Valid(Arc::new(resumed)));
+    };
+    assert_eq!(foretold(ours("db", "1"), resumed), None, "it goes anyway");
+}
+
+#[test]
+fn when_a_secret_was_written_is_told_of_ones_own() {
+    let at_noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+    let written = Observed { written: Some(at_noon), ..ours("db", "1") };
+    for (found, expected) in [
+        (Some(written.clone()), Some(at_noon)),
+        (Some(ours("db", "1")), None),
+        (Some(Observed { labels: of_an_earlier_request().labels, ..written }), None),
+        (None, None),
+    ] {
+        let mut world = world(json!({}));
+        if let Some(found) = found {
+            world.apply_secret(&at("db"), found);
+        }
+        assert_eq!(world.last_written(&request(json!({})), &at("db")), expected);
     }
 }
