@@ -243,6 +243,12 @@ impl Tenant<'_> {
         self.site.cluster.delegate_by(&self.namespace, self.site.delegation).await
     }
 
+    /// Takes the delegation back.
+    pub async fn undelegate(&self) -> Result<()> {
+        let binding = ["delete", "rolebinding", "secrets-distributor", "--namespace", &self.namespace];
+        self.site.cluster.kubectl(binding).succeed().await.map(drop)
+    }
+
     /// Deletes the namespace, and does what the controller would that this control plane has none of: lets it go. What is
     /// in it stays where nobody sees it.
     pub async fn vanish(&self) -> Result<()> {

@@ -154,8 +154,7 @@ async fn refused_by_the_api_server(tenant: &Tenant<'_>) -> Result<()> {
 
 /// A write without the right to it, of other content.
 async fn undelegated(tenant: &Tenant<'_>, canary: &str) -> Result<()> {
-    let unbind = ["delete", "rolebinding", "secrets-distributor", "--namespace", &tenant.namespace];
-    tenant.site.cluster.kubectl(unbind).succeed().await?;
+    tenant.undelegate().await?;
     let other = format!("{canary}{canary}");
     tenant.site.sources.set(&[("Canary", other.as_bytes())])?;
     tenant.until_condition("good", "Synced", "False", "NotDelegated").await?;

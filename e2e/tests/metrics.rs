@@ -163,8 +163,7 @@ async fn a_call_that_fails_is_counted_with_its_code() -> Result<()> {
     tenant.until_ready("r").await?;
     let forbidden = [("verb", "patch"), ("resource", "secrets"), ("code", "403")];
     let before = site.scrape().await?.sum(API_REQUESTS, &forbidden).unwrap_or_default();
-    let unbind = ["delete", "rolebinding", "secrets-distributor", "--namespace", &tenant.namespace];
-    site.cluster.kubectl(unbind).succeed().await?;
+    tenant.undelegate().await?;
     site.sources.set(&[("Unbound", b"two")])?;
     site.until_metric(API_REQUESTS, &forbidden, |count| count > before).await?;
     site.until_metric(REQUESTS, &[ns, ("reason", "NotDelegated")], |count| count == 1.0).await?;

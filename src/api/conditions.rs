@@ -50,6 +50,8 @@ closed_set! {
         RequesterNotPermitted,
         /// Permitted=False: the namespace has as many distributions as its policies allow, and this one is younger.
         QuotaExceeded,
+        /// Synced=False: the grant is gone, and the Secret could not be deleted, or its namespace lets nobody see whether it is there; the message says what is in the way.
+        RevocationBlocked,
         /// Synced=False: spec.suspend is true; nothing is written, and nothing deleted but what is no longer granted.
         Suspended,
         /// Synced=False: the operator runs with --enforcement Audit; the message is what it would do to the Secret.

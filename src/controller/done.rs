@@ -47,7 +47,10 @@ impl Done {
     /// What was in the way of a revocation does not make the request permitted.
     pub fn while_revoking(self, denial: &Denial) -> Self {
         match self.end {
-            End::Held(reason, message) => Self { end: End::Stuck(denial.clone(), reason, message), ..self },
+            End::Held(reason, message) => {
+                let message = format!("the grant is gone, and what was written stays: {message}");
+                Self { end: End::Stuck(denial.clone(), reason, message), ..self }
+            }
             _ => self,
         }
     }

@@ -172,7 +172,7 @@ impl Context {
     /// Where a request has left a Secret, as its status tells, the Secret waits to be seen to.
     pub(super) fn expect_told(&self) {
         let told = self.reports.told_targets();
-        let namespaces: BTreeSet<_> = told.iter().map(|target| target.namespace.clone()).collect();
+        let namespaces: BTreeSet<_> = told.iter().map(|told| told.target.namespace.clone()).collect();
         self.world_mut().expect_secrets(told);
         let unlisted = |namespace: &&NamespaceName| self.world().secrets.delegation(namespace) == Delegation::Unknown;
         namespaces.iter().filter(unlisted).for_each(|namespace| self.wake(namespace));

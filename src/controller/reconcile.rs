@@ -156,7 +156,7 @@ impl Context {
             Aim::OutOfReach(denial) => {
                 let advice = self.delegation_advice(target);
                 let message = format!("what is not granted any more may still be there, and is not deleted: {advice}");
-                Done::held(target, Reason::NotDelegated, message).while_revoking(denial)
+                Done::of(target, End::Stuck(denial.clone(), Reason::NotDelegated, message))
             }
             Aim::Withdraw(denial, Some((observed, revoking))) => {
                 let end = end_of(denial, *revoking);

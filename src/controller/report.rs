@@ -28,7 +28,10 @@ use crate::{
         conditions::{ConditionType, Reason},
         names,
     },
-    core::name::{NamespaceName, RequestKey, SecretName, Target, Uid},
+    core::{
+        index::ToldTarget,
+        name::{NamespaceName, RequestKey, SecretName, Target, Uid},
+    },
     error::ApiFailure,
     telemetry::traces::{TraceUrl, current_trace},
 };
@@ -95,10 +98,11 @@ impl Reports {
     }
 
     /// The Secrets that the statuses name.
-    pub fn told_targets(&self) -> Vec<Target> {
+    pub fn told_targets(&self) -> Vec<ToldTarget> {
         let parse = |told: &TargetStatus| {
             let (namespace, name) = (NamespaceName::parse(&told.namespace), SecretName::parse(&told.name));
-            namespace.ok().zip(name.ok()).map(|(namespace, name)| Target { namespace, name })
+            let target = Target { namespace: namespace.ok()?, name: name.ok()? };
+            Some(ToldTarget { target, is_written: told.last_written.is_some() })
         };
         self.known().values().flat_map(|known| &known.status.targets).filter_map(parse).collect()
     }

@@ -1,14 +1,19 @@
 //! From what happened at each destination to the status of the request. No clock: times come in.
 
+mod refusal;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+pub use refusal::explain;
+
 use super::{
     decide::Denial,
     name::{PolicyName, Target},
-    request::{Mapping, Request},
+    plan::LastWrite,
+    request::Request,
     settle::in_whole_seconds,
 };
 use crate::api::{
@@ -19,9 +24,6 @@ use crate::api::{
 /// The most targets a status lists; past it there are the counts.
 const MAX_TARGETS: usize = 50;
 
-/// The most mappings a message lists.
-const MAX_IN_MESSAGE: usize = 3;
-
 /// What happened at one destination.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -31,8 +33,8 @@ pub struct Outcome {
     pub granted_by: Vec<PolicyName>,
     /// How it ended.
     pub end: End,
-    /// When the operator last wrote the Secret, if it is there.
-    pub written: Option<Timestamp>,
+    /// When the operator last wrote the Secret.
+    pub written: LastWrite,
 }
 
 /// How a destination ended.
@@ -50,7 +52,7 @@ pub enum End {
     Revoking(Denial, Timestamp),
     /// The grant is gone and the Secret stays, as its stamp says.
     Retained(Denial),
-    /// The grant is gone and the Secret could not be deleted: the reason is one of `Synced`'s.
+    /// The grant is gone, and the Secret is still there or may be: what is in the way, by its reason and in words.
     Stuck(Denial, Reason, String),
 }
 
@@ -85,6 +87,7 @@ pub fn status(
 ) -> SecretsDistributionStatus {
     let permitted = permitted(request, outcomes);
     let synced = synced(request, outcomes);
+    let last_written = |outcome: &Outcome| last_written(outcome, previous);
     let ready = ready(&permitted, &synced);
     let lookup = previous.conditions.as_slice();
     let stamp = |verdict: Verdict, kind| verdict.condition(kind, request.generation, lookup, now);
@@ -96,13 +99,24 @@ pub fn status(
             stamp(ready, ConditionType::Ready),
         ],
         secret_name: Some(request.secret_name.to_string()),
-        targets: targets(outcomes),
+        targets: targets(outcomes, last_written),
         targets_total: Some(count(outcomes, |_| true)),
         targets_synced: Some(count(outcomes, |outcome| outcome.end == End::Synced)),
         decisions: decisions(request, outcomes),
-        last_sync_time: outcomes.iter().filter_map(|outcome| outcome.written).max().map(Time),
+        last_sync_time: outcomes.iter().filter_map(last_written).max(),
         retry_at: retry_at(outcomes, previous),
         trace_id: None,
+    }
+}
+
+/// What nobody can see may be there still: an auditor wants to know, and so does the operator after its next start.
+fn last_written(outcome: &Outcome, previous: &SecretsDistributionStatus) -> Option<Time> {
+    let Target { namespace, name } = &outcome.target;
+    let is_same = |told: &&TargetStatus| told.namespace == namespace.as_str() && told.name == name.as_str();
+    match outcome.written {
+        LastWrite::Never => None,
+        LastWrite::At(time) => Some(Time(time)),
+        LastWrite::Unseen => previous.targets.iter().find(is_same)?.last_written.clone(),
     }
 }
 
@@ -203,7 +217,8 @@ fn permitted(request: &Request, outcomes: &[Outcome]) -> Verdict {
 
 fn synced(request: &Request, outcomes: &[Outcome]) -> Verdict {
     let held = outcomes.iter().filter_map(|outcome| match &outcome.end {
-        End::Held(reason, message) | End::Stuck(_, reason, message) => Some((*reason, message.clone())),
+        End::Held(reason, message) => Some((*reason, message.clone())),
+        End::Stuck(_, reason, message) => Some((blocked(*reason), message.clone())),
         End::Throttled(_) => Some((Reason::Throttled, throttled(&outcome.target))),
         End::Revoking(_, until) => {
             let message = format!(
@@ -241,18 +256,26 @@ fn ready(permitted: &Verdict, synced: &Verdict) -> Verdict {
     match (permitted.status, synced.status) {
         ("True", "True") => Verdict { status: "True", reason: Reason::Ready, message: synced.message.clone() },
         ("True", _) => synced.clone(),
-        // A running grace period is more urgent than the refusal behind it, which Permitted shows.
-        _ if synced.reason == Reason::RevocationPending => synced.clone(),
+        // That a Secret is still there is more urgent than the refusal behind it, which Permitted shows.
+        _ if matches!(synced.reason, Reason::RevocationPending | Reason::RevocationBlocked) => synced.clone(),
         _ => permitted.clone(),
     }
+}
+
+/// How it is called that a revocation is not carried out. In Audit it is meant.
+fn blocked(by: Reason) -> Reason {
+    if by == Reason::NotEnforced { by } else { Reason::RevocationBlocked }
 }
 
 fn count(outcomes: &[Outcome], counts: impl Fn(&&Outcome) -> bool) -> i32 {
     i32::try_from(outcomes.iter().filter(counts).count()).unwrap_or(i32::MAX)
 }
 
-fn targets(outcomes: &[Outcome]) -> Vec<TargetStatus> {
-    let mut targets: Vec<_> = outcomes.iter().map(target).collect();
+fn targets(outcomes: &[Outcome], last_written: impl Fn(&Outcome) -> Option<Time>) -> Vec<TargetStatus> {
+    let mut targets: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| TargetStatus { last_written: last_written(outcome), ..target(outcome) })
+        .collect();
     targets.sort_by(|a, b| (a.state, &a.namespace).cmp(&(b.state, &b.namespace)));
     targets.truncate(MAX_TARGETS);
     targets
@@ -266,9 +289,8 @@ fn target(outcome: &Outcome) -> TargetStatus {
             (TargetState::Pending, Some(*reason), Some(message.clone()))
         }
         End::Throttled(_) => (TargetState::Pending, Some(Reason::Throttled), None),
-        End::Held(reason, message) | End::Stuck(_, reason, message) => {
-            (TargetState::Failed, Some(*reason), Some(message.clone()))
-        }
+        End::Held(reason, message) => (TargetState::Failed, Some(*reason), Some(message.clone())),
+        End::Stuck(_, reason, message) => (TargetState::Failed, Some(blocked(*reason)), Some(message.clone())),
         End::Denied(denial) => (TargetState::Denied, Some(denial.leading()), None),
         End::Revoking(..) => (TargetState::Pending, Some(Reason::RevocationPending), None),
         End::Retained(denial) => (TargetState::Retained, Some(denial.leading()), None),
@@ -279,7 +301,7 @@ fn target(outcome: &Outcome) -> TargetStatus {
         state,
         reason: reason.map(|reason| reason.to_string()),
         message,
-        last_written: outcome.written.map(Time),
+        last_written: None,
     }
 }
 
@@ -301,80 +323,4 @@ fn decisions(request: &Request, outcomes: &[Outcome]) -> Vec<DecisionStatus> {
         decisions.insert(mapping.to.as_str(), decision);
     }
     decisions.into_values().collect()
-}
-
-/// The refusal in words about the request alone: nothing of a policy that did not grant it.
-pub fn explain(request: &Request, target: &Target, denial: &Denial) -> String {
-    let namespace = &target.namespace;
-    let refused: Vec<_> =
-        request.mappings.iter().zip(&denial.reasons).filter(|(_, reasons)| !reasons.is_empty()).collect();
-    let leading = denial.leading();
-    let whole = match leading {
-        Reason::ReservedType => Some(format!(
-            "type {} is reserved: a cluster component would turn it into a live credential",
-            request.secret_type
-        )),
-        Reason::NamespaceExcluded => {
-            Some(format!("namespace {namespace} is excluded, unless a policy without a selector names it literally"))
-        }
-        Reason::NoPolicyForNamespace => Some(format!("no policy grants anything to namespace {namespace}")),
-        Reason::QuotaExceeded => Some(format!(
-            "namespace {namespace} already has the {} distributions that its policies allow, all older than this one",
-            denial.quota.unwrap_or_default()
-        )),
-        _ => None,
-    };
-    let text = whole.unwrap_or_else(|| {
-        let mut parts: Vec<_> = refused
-            .iter()
-            .take(MAX_IN_MESSAGE)
-            .map(|(mapping, reasons)| refusal(request, mapping, namespace.as_str(), reasons.iter()))
-            .collect();
-        if refused.len() > MAX_IN_MESSAGE {
-            parts.push(format!("{} more mappings, see status.decisions", refused.len() - MAX_IN_MESSAGE));
-        }
-        parts.join("; ")
-    });
-    format!("{text}; {}", advice(leading))
-}
-
-/// What helps, if anything does: of several reasons the leading one has to go first.
-fn advice(leading: Reason) -> &'static str {
-    match leading {
-        Reason::ReservedType => "choose another spec.type, since no policy can grant this one",
-        Reason::NamespaceExcluded => {
-            "ask the platform team for one that does, and for the label xlscsde.nhs.uk/distribution=allowed of the \
-             namespace"
-        }
-        Reason::QuotaExceeded => {
-            "delete a distribution that is not needed, or ask the platform team to raise limits.distributions"
-        }
-        Reason::DeniedByRule => {
-            "a Deny wins over every grant: do without it, or ask the platform team to narrow the rule"
-        }
-        _ => "ask the platform team for a DistributionPolicy that grants it",
-    }
-}
-
-fn refusal<'a>(
-    request: &Request,
-    mapping: &Mapping,
-    namespace: &str,
-    reasons: impl Iterator<Item = &'a Reason>,
-) -> String {
-    let source = &mapping.from;
-    let parts: Vec<_> = reasons
-        .map(|reason| match reason {
-            Reason::DeniedByRule => format!("is denied to namespace {namespace}"),
-            Reason::GrantExpired => format!("was granted to namespace {namespace}, and the grant has expired"),
-            Reason::KeyNotPermitted => format!("is not granted for key {}", mapping.to),
-            Reason::TypeNotPermitted => format!("is not granted for type {}", request.secret_type),
-            Reason::NameNotPermitted => format!("is not granted for a Secret named {}", request.secret_name),
-            Reason::RequesterNotPermitted => {
-                format!("is not granted in {namespace} to requests from {}", request.key.namespace)
-            }
-            _ => format!("is not granted to namespace {namespace}"),
-        })
-        .collect();
-    format!("source {source} {}", parts.join(" and "))
 }

@@ -111,6 +111,17 @@ pub enum Fate {
     Revoke(Revoking),
 }
 
+/// When the operator last wrote a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastWrite {
+    /// There is none that it wrote.
+    Never,
+    /// At this time.
+    At(Timestamp),
+    /// Its namespace lets nobody look: what was told before holds.
+    Unseen,
+}
+
 impl World {
     /// Plans. `None` while not everything has been read that a decision needs.
     pub fn plan(&self, key: &RequestKey, now: Timestamp) -> Option<Plan> {
@@ -219,9 +230,13 @@ impl World {
         alive && !self.wants(request, target) && self.own_secret(request, target).is_some()
     }
 
-    /// When the operator last wrote the Secret of a request, if it is there.
-    pub fn last_written(&self, request: &Request, target: &Target) -> Option<Timestamp> {
-        self.own_secret(request, target)?.written
+    /// When the operator last wrote the Secret of a request.
+    pub fn last_written(&self, request: &Request, target: &Target) -> LastWrite {
+        if self.policies.namespace(&target.namespace).is_some() && self.secrets.is_unseen(&target.namespace) {
+            return LastWrite::Unseen;
+        }
+        let written = self.own_secret(request, target).and_then(|observed| observed.written);
+        written.map_or(LastWrite::Never, LastWrite::At)
     }
 
     fn own_secret(&self, request: &Request, target: &Target) -> Option<Box<Observed>> {

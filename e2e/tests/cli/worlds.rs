@@ -165,7 +165,7 @@ pub async fn agree(client: &Client, request: &SecretsDistribution, answer: &Valu
 /// Also what is being revoked has been refused.
 fn is_granted(target: &TargetStatus) -> bool {
     let refused = matches!(target.state, TargetState::Denied | TargetState::Retained);
-    !refused && target.reason.as_deref() != Some("RevocationPending")
+    !refused && !matches!(target.reason.as_deref(), Some("RevocationPending" | "RevocationBlocked"))
 }
 
 fn text(value: &Value) -> String {

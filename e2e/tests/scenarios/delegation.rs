@@ -7,11 +7,8 @@ use e2e::{
     ControlPlane, KubectlOutput, Operator, eventually,
     site::{SOON, Site, Tenant},
 };
-use k8s_openapi::api::{authorization::v1::SelfSubjectAccessReview, rbac::v1::RoleBinding};
-use kube::{
-    Api, Client,
-    api::{DeleteParams, PostParams},
-};
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
+use kube::{Api, Client, api::PostParams};
 use serde_json::json;
 
 /// What people are promised.
@@ -39,12 +36,6 @@ async fn appoint(tenant: &Tenant<'_>, user: &str, role: &str) -> Result<()> {
 async fn obey(cluster: &ControlPlane, message: &str, user: &str) -> Result<KubectlOutput> {
     let (_, command) = message.split_once("kubectl ").context("the message has no command")?;
     cluster.kubectl(command.split(' ')).as_user(user).run().await
-}
-
-async fn withdraw(tenant: &Tenant<'_>) -> Result<()> {
-    let bindings: Api<RoleBinding> = Api::namespaced(tenant.site.cluster.client().await?, &tenant.namespace);
-    bindings.delete("secrets-distributor", &DeleteParams::default()).await?;
-    Ok(())
 }
 
 #[tokio::test]
@@ -92,7 +83,7 @@ async fn the_manifest_delegates_as_well_and_a_delegation_can_end_and_begin_again
     tenant.request("goes", spec("AgainSource")).await?;
     tenant.until_ready("goes").await?;
 
-    withdraw(&tenant).await?;
+    tenant.undelegate().await?;
     site.sources.set(&[("AgainSource", b"2")])?;
     tenant.until_condition("r", "Synced", "False", "NotDelegated").await?;
     tenant.delete_request("goes").await?;
@@ -116,14 +107,17 @@ async fn what_cannot_be_revoked_is_told_and_goes_when_it_can() -> Result<()> {
         tenant.request(name, spec(if name == "r" { "BeyondReach" } else { "NeverGranted" })).await?;
     }
     tenant.until_ready("r").await?;
-    withdraw(&tenant).await?;
+    tenant.undelegate().await?;
     // It is seen at the next write.
     site.sources.set(&[("BeyondReach", b"2")])?;
     tenant.until_condition("r", "Synced", "False", "NotDelegated").await?;
     site.delete_policy(&tenant.namespace).await?;
     tenant.until_condition("r", "Permitted", "False", "NoPolicyForNamespace").await?;
-    let told = tenant.until_condition("r", "Synced", "False", "NotDelegated").await?;
+    let told = tenant.until_condition("r", "Ready", "False", "RevocationBlocked").await?;
     assert!(told.starts_with("what is not granted any more may still be there"), "{told}");
+    assert_eq!(tenant.until_event("r", "RevocationBlocked").await?, told);
+    let status = tenant.until("r", "a status", |status| Some(status.clone())).await?;
+    assert!(status.targets[0].last_written.is_some(), "an auditor still sees who has it: {status:?}");
     tenant.until_condition("never", "Synced", "False", "NotPermitted").await?;
     tenant.until_content("r", "k", b"1").await?;
 

@@ -49,7 +49,7 @@ async fn a_quota_that_is_used_up_is_told_and_heals_when_it_is_raised() -> Result
     Ok(())
 }
 
-/// Refuses Secrets with this label, in this namespace, with that reason.
+/// Refuses to write Secrets with this label in this namespace, and to delete any that the operator made, with that reason.
 async fn forbid(tenant: &Tenant<'_>, reason: &str) -> Result<()> {
     let name = &tenant.namespace;
     let policy = json!({
@@ -61,12 +61,13 @@ async fn forbid(tenant: &Tenant<'_>, reason: &str) -> Result<()> {
             "matchConstraints": {
                 "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": name } },
                 "resourceRules": [{
-                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["secrets"],
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE", "DELETE"],
+                    "resources": ["secrets"],
                 }],
             },
             "validations": [{
-                "expression": "object.metadata.?labels.forbidden.orValue('no') == 'no'",
-                "messageExpression": "'QuotedByThePolicy ' + string(object.data)",
+                "expression": "request.operation != 'DELETE' && object.metadata.?labels.forbidden.orValue('no') == 'no'",
+                "messageExpression": "'QuotedByThePolicy ' + string((object != null ? object : oldObject).data)",
                 "message": "QuotedByThePolicy",
                 "reason": reason,
             }],
@@ -116,4 +117,25 @@ async fn an_admission_policy_that_refuses_is_told_without_its_words() -> Result<
         tenant.until_ready("old").await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_refused_is_told_as_a_revocation_that_is_blocked() -> Result<()> {
+    let site = Site::shared().await?;
+    let tenant = site.tenant_with("KeptByForce", b"1").await?;
+    tenant.request("r", one("KeptByForce")).await?;
+    tenant.until_ready("r").await?;
+    forbid(&tenant, "Forbidden").await?;
+    site.delete_policy(&tenant.namespace).await?;
+    let told = tenant.until_condition("r", "Ready", "False", "RevocationBlocked").await?;
+    assert!(told.starts_with("the grant is gone, and what was written stays: Secret "), "{told}");
+    assert!(told.contains("an admission policy of the cluster refuses it") && !told.contains("Quoted"), "{told}");
+    let ns = ("namespace", tenant.namespace.as_str());
+    let blocked = [ns, ("reason", "RevocationBlocked")];
+    site.until_metric("secrets_distributor_requests", &blocked, |count| count == 1.0).await?;
+    tenant.until_content("r", "k", b"1").await?;
+
+    site.cluster.kubectl(["delete", "validatingadmissionpolicybinding", &tenant.namespace]).succeed().await?;
+    tenant.until_gone("r").await?;
+    tenant.until_condition("r", "Ready", "False", "NoPolicyForNamespace").await.map(drop)
 }

@@ -33,6 +33,7 @@ async fn a_restart_catches_up_and_touches_nothing_else() -> Result<()> {
     let graced = in_grace(&site, "graced", "1h").await?;
     let expiring = granted(&site, "ends-meanwhile").await?;
     let dropped = granted(&site, "dropped").await?;
+    let closed = granted(&site, "closed").await?;
     for (name, _) in &requests {
         home.until_ready(name).await?;
     }
@@ -48,6 +49,8 @@ async fn a_restart_catches_up_and_touches_nothing_else() -> Result<()> {
     site.kill_operator()?;
     site.policy(&expiring.namespace, spec).await?;
     site.delete_policy(&dropped.namespace).await?;
+    site.delete_policy(&closed.namespace).await?;
+    closed.undelegate().await?;
     site.sources.set(&[("Rotated", b"two")])?;
     home.change("renamed", json!({ "name": "renamed-after" })).await?;
     home.patch_secret("edited", json!({ "stringData": { "k": "edited" } })).await?;
@@ -66,6 +69,7 @@ async fn a_restart_catches_up_and_touches_nothing_else() -> Result<()> {
     expiring.until_gone("r").await?;
     expiring.until_condition("r", "Permitted", "False", "GrantExpired").await?;
     dropped.until_gone("r").await?;
+    closed.until_condition("r", "Ready", "False", "RevocationBlocked").await?;
     site.stays_quiet(&[&home, &away, &graced]).await?;
 
     home.assert_untouched(&steady).await?;

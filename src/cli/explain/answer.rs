@@ -245,13 +245,13 @@ impl Destination {
         granted: bool,
         decisions: impl Iterator<Item = &'a DecisionStatus>,
     ) -> Option<Self> {
-        let (pending, revoking) = (target.state == TargetState::Pending, Reason::RevocationPending.as_str());
-        let withdrawn = target.reason.as_deref() == Some(revoking);
+        let revoking = [Reason::RevocationPending, Reason::RevocationBlocked].map(Reason::as_str);
+        let withdrawn = target.reason.as_deref().is_some_and(|reason| revoking.contains(&reason));
+        let refused = withdrawn || matches!(target.state, TargetState::Denied | TargetState::Retained);
         let done = Done::of(target);
         Some(Self {
             namespace: NamespaceName::parse(&target.namespace).ok()?,
-            // Of what failed while something is refused the status does not say whether it is this.
-            permitted: granted || target.state == TargetState::Synced || (pending && !withdrawn),
+            permitted: granted || !refused,
             selected: !request.destinations.contains(target.namespace.as_str()),
             quota_full: None,
             mappings: decisions.map(MappingAnswer::told).collect(),

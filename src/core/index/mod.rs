@@ -62,6 +62,15 @@ pub struct World {
     closed: BTreeSet<Gate>,
 }
 
+/// A Secret that a status tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldTarget {
+    /// Where it is, or shall be.
+    pub target: Target,
+    /// Whether it was written: then it may be there.
+    pub is_written: bool,
+}
+
 impl World {
     /// An empty world, of which nothing has been read: whatever is asked, the answer is `Unready`.
     pub fn new(operator_namespace: NamespaceName) -> Self {
@@ -164,10 +173,11 @@ impl World {
         }
     }
 
-    /// Takes in where Secrets of ours may be that no request claims.
-    pub fn expect_secrets(&mut self, told: impl IntoIterator<Item = Target>) {
-        for target in told {
-            if self.requests.rivals(&target).next().is_none() {
+    /// Takes in where Secrets of ours may be: those of which a status says that they were written, and those that no
+    /// request claims any more.
+    pub fn expect_secrets(&mut self, told: impl IntoIterator<Item = ToldTarget>) {
+        for ToldTarget { target, is_written } in told {
+            if is_written || self.requests.rivals(&target).next().is_none() {
                 self.secrets.hint(target);
             }
         }

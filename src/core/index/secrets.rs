@@ -172,7 +172,7 @@ impl SecretIndex {
 
     /// A Secret of ours may be there, in a namespace of which nothing is known.
     pub fn hint(&mut self, target: Target) {
-        if self.delegation(&target.namespace) != Delegation::Granted {
+        if self.is_unseen(&target.namespace) {
             self.hints.entry(target.namespace.clone()).or_default().insert(target);
         }
     }
@@ -190,6 +190,11 @@ impl SecretIndex {
     /// What is known of a namespace's delegation.
     pub fn delegation(&self, namespace: &NamespaceName) -> Delegation {
         self.delegations.get(namespace).copied().unwrap_or_default()
+    }
+
+    /// Whether nobody can tell which Secrets are in a namespace.
+    pub fn is_unseen(&self, namespace: &NamespaceName) -> bool {
+        self.delegation(namespace) != Delegation::Granted
     }
 
     /// What is known of the Secret at a target.

@@ -8,7 +8,7 @@ use super::{aim, at, grant_nothing, here, namespace, object, ours, parse, policy
 use crate::{
     api::{SecretsDistribution, names},
     core::{
-        index::{self, Delegation, SecretState, Stored, World},
+        index::{self, Delegation, SecretState, Stored, ToldTarget, World},
         policy::Namespace,
         request::Request,
     },
@@ -19,6 +19,11 @@ fn world(delegation: Delegation) -> World {
     let mut world = index::complete(namespace("operator"), [policy(json!({}))], [], [request(json!({}))]);
     world.set_delegation(&here(), delegation);
     world
+}
+
+/// What a status tells of a Secret.
+fn told(name: &str, is_written: bool) -> ToldTarget {
+    ToldTarget { target: at(name), is_written }
 }
 
 fn places(world: &World) -> Vec<String> {
@@ -88,6 +93,21 @@ fn what_was_there_when_a_delegation_ended_is_out_of_reach_once_it_is_not_granted
     }
 }
 
+/// Nor is it when the operator starts anew: the status tells it.
+#[test]
+fn what_a_status_says_was_written_is_out_of_reach_where_nobody_can_look() {
+    for (is_written, expected) in [(true, "OutOfReach"), (false, "Withdraw")] {
+        let mut world = world(Delegation::Unknown);
+        world.apply_namespace(Namespace::unknown(&here()));
+        world.expect_secrets([told("db", is_written)]);
+        grant_nothing(&mut world);
+        world.set_delegation(&here(), Delegation::Refused);
+        assert!(aim(&world).starts_with(expected), "{}", aim(&world));
+        world.set_delegation(&here(), Delegation::Granted);
+        assert!(aim(&world).starts_with("Withdraw"), "{}", aim(&world));
+    }
+}
+
 #[test]
 fn a_secret_without_our_label_is_as_good_as_none() {
     let mut world = world(Delegation::Granted);
@@ -103,14 +123,14 @@ fn a_secret_without_our_label_is_as_good_as_none() {
 fn places_are_what_is_claimed_what_is_known_and_what_a_status_names() {
     let mut world = world(Delegation::Unknown);
     assert_eq!(places(&world), ["db"]);
-    world.expect_secrets([at("db"), at("before")]);
+    world.expect_secrets(["db", "before"].map(|name| told(name, false)));
     assert_eq!(places(&world), ["before", "db"]);
     world.looked_at(&at("before"), Some(ours("before", "1")));
     world.set_delegation(&here(), Delegation::Granted);
     assert_eq!(places(&world), ["before", "db"], "it was found");
     world.looked_at(&at("before"), None);
     assert_eq!(places(&world), ["db"], "what was looked for is done with");
-    world.expect_secrets([at("before")]);
+    world.expect_secrets([told("before", true)]);
     assert_eq!(places(&world), ["db"], "where everything is known, a status tells nothing");
 }
 
@@ -137,7 +157,7 @@ fn another_requests_secret_is_known_by_its_record_wherever_a_status_sent_us() {
         json!({ "uid": "x", "resourceVersion": "1", "labels": { names::OWNER_UID: "uid-other" } }),
         json!({ "annotations": { names::REQUEST: "team-b/other", names::TARGET: "team-a/told" } }),
     );
-    world.expect_secrets([at("told")]);
+    world.expect_secrets([told("told", false)]);
     let touched = world.looked_at(&at("told"), Some(parse(of_another)));
     assert_eq!(touched.into_iter().map(|key| key.to_string()).collect::<Vec<_>>(), ["team-b/other"]);
 }

@@ -14,6 +14,7 @@ use crate::{
         decide::Denial,
         name::PolicyName,
         outcome::{End, Outcome, explain, invalid, status},
+        plan::LastWrite,
         request::Request,
     },
 };
@@ -30,7 +31,7 @@ fn outcome(request: &Request, place: &str, end: End) -> Outcome {
         End::Denied(_) | End::Revoking(..) | End::Retained(_) | End::Stuck(..) => vec![],
         _ => vec![PolicyName::admitted("all"); request.mappings.len()],
     };
-    let written = matches!(end, End::Synced).then(now);
+    let written = if end == End::Synced { LastWrite::At(now()) } else { LastWrite::Never };
     Outcome { target: request.target(&namespace(place)), granted_by, end, written }
 }
 
@@ -56,13 +57,40 @@ fn of(ends: Vec<End>) -> SecretsDistributionStatus {
 }
 
 #[test]
-fn a_revocation_that_is_stuck_is_a_refusal_and_says_what_is_in_the_way() {
-    let end = End::Stuck(denial(&[Reason::SourceNotPermitted]), Reason::ApiError, "cannot be deleted".into());
-    let status = of(vec![end]);
-    let refused = ("False", "SourceNotPermitted");
-    assert_eq!(conditions(&status), [refused, ("False", "ApiError"), refused]);
-    assert_eq!(status.targets[0].state, TargetState::Failed);
+fn a_revocation_that_is_blocked_is_a_refusal_and_says_what_is_in_the_way() {
+    let stuck = |by| End::Stuck(denial(&[Reason::SourceNotPermitted]), by, "cannot be deleted".into());
+    let status = of(vec![stuck(Reason::ApiError)]);
+    let (refused, blocked) = (("False", "SourceNotPermitted"), ("False", "RevocationBlocked"));
+    assert_eq!(conditions(&status), [refused, blocked, blocked]);
+    let target = &status.targets[0];
+    assert_eq!((target.state, target.reason.as_deref()), (TargetState::Failed, Some("RevocationBlocked")));
+    assert_eq!(target.message.as_deref(), Some("cannot be deleted"));
     assert_eq!(status.decisions[0].result, DecisionResult::Refused);
+
+    // In Audit it is meant, and another destination's trouble does not hide one that is blocked.
+    let status = of(vec![stuck(Reason::NotEnforced)]);
+    assert_eq!(conditions(&status), [refused, ("False", "NotEnforced"), refused]);
+    assert_eq!(status.targets[0].state, TargetState::Pending);
+    let status = of(vec![End::Held(Reason::NamespaceNotFound, "why".into()), stuck(Reason::NotDelegated)]);
+    assert_eq!(conditions(&status), [refused, blocked, blocked]);
+}
+
+#[test]
+fn what_nobody_can_see_was_written_when_it_was_told_before() {
+    let request = request(json!({}));
+    let told = |written, previous: &SecretsDistributionStatus| {
+        let not_delegated = End::Held(Reason::NotDelegated, "why".into());
+        let outcome = Outcome { written, ..outcome(&request, "ns-0", not_delegated) };
+        let status = status(&request, &[outcome], previous, later(60));
+        assert_eq!(status.targets[0].last_written, status.last_sync_time);
+        status.last_sync_time.map(|time| time.0)
+    };
+    let before = of(vec![End::Synced]);
+    assert_eq!(told(LastWrite::Unseen, &before), Some(now()));
+    assert_eq!(told(LastWrite::Unseen, &of(vec![End::Held(Reason::ApiError, "why".into()), End::Synced])), None);
+    assert_eq!(told(LastWrite::Unseen, &Default::default()), None);
+    assert_eq!(told(LastWrite::Never, &before), None, "it can be seen, and is not there");
+    assert_eq!(told(LastWrite::At(later(9)), &before), Some(later(9)));
 }
 
 /// As it comes back from the API server: times are whole seconds there.

@@ -13,7 +13,7 @@ use crate::{
         index::{self, Delegation, Stored, World},
         name::Target,
         observed::Observed,
-        plan::{Aim, Fate},
+        plan::{Aim, Fate, LastWrite},
         policy::Namespace,
         request::Request,
         settle::Revoking,
@@ -125,20 +125,29 @@ fn what_a_suspended_request_has_left_is_foretold_to_be_revoked() {
     assert_eq!(foretold(ours("db", "1"), resumed), None, "it goes anyway");
 }
 
+/// When `team-a/db` was last written, as far as a world can tell in which that is found.
+fn last_write(found: Option<Observed>, change: impl Fn(&mut World)) -> LastWrite {
+    let mut world = world(json!({}));
+    if let Some(found) = found {
+        world.apply_secret(&at("db"), found);
+    }
+    change(&mut world);
+    world.last_written(&request(json!({})), &at("db"))
+}
+
 #[test]
 fn when_a_secret_was_written_is_told_of_ones_own() {
     let at_noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
-    let written = Observed { written: Some(at_noon), ..ours("db", "1") };
-    for (found, expected) in [
-        (Some(written.clone()), Some(at_noon)),
-        (Some(ours("db", "1")), None),
-        (Some(Observed { labels: of_an_earlier_request().labels, ..written }), None),
-        (None, None),
-    ] {
-        let mut world = world(json!({}));
-        if let Some(found) = found {
-            world.apply_secret(&at("db"), found);
-        }
-        assert_eq!(world.last_written(&request(json!({})), &at("db")), expected);
+    let written = || Observed { written: Some(at_noon), ..ours("db", "1") };
+    assert_eq!(last_write(Some(written()), |_| ()), LastWrite::At(at_noon));
+    assert_eq!(last_write(Some(ours("db", "1")), |_| ()), LastWrite::Never);
+    let anothers = Observed { labels: of_an_earlier_request().labels, ..written() };
+    assert_eq!(last_write(Some(anothers), |_| ()), LastWrite::Never);
+    assert_eq!(last_write(None, |_| ()), LastWrite::Never);
+    for delegation in [Delegation::Refused, Delegation::Unknown] {
+        let close = |world: &mut World| drop(world.set_delegation(&here(), delegation));
+        assert_eq!(last_write(Some(written()), close), LastWrite::Unseen, "{delegation:?}");
     }
+    let vanish = |world: &mut World| drop(world.delete_namespace(&here()));
+    assert_eq!(last_write(Some(written()), vanish), LastWrite::Never, "its namespace took it along");
 }
