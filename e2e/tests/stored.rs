@@ -102,6 +102,8 @@ async fn what_the_schema_would_refuse_becomes_a_condition_and_harms_nobody_else(
         let message = site.until_accepted(name, "False", "InvalidPolicy").await?;
         assert!(message.contains(told) && !message.contains("Shh"), "{name}: {message}");
     }
+    let invalid = malformed_policies(&tenant.namespace).len() as f64;
+    site.until_metric("secrets_distributor_policies", &[("reason", "InvalidPolicy")], |count| count == invalid).await?;
 
     tenant.until_ready("good").await?;
     let status = tenant.until_ready("forged").await?;

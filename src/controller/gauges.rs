@@ -1,17 +1,19 @@
 //! What is the case, read from what the controller keeps anyway: what is gone has no series any more.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, PoisonError, Weak},
     time::SystemTime,
 };
 
-use super::Context;
+use super::{Context, policies};
+use crate::api::conditions::Reason;
 use crate::telemetry::metrics::{
     Readings, States,
     table::{
-        CERTIFICATE_NOT_AFTER, LEADER, QUEUE_DELAYED, QUEUE_DEPTH, QUEUE_OLDEST_AGE, RATE_LIMIT_TOKENS, READY,
-        REQUESTS, SECRETS, SECRETS_REVOCATION_PENDING, SOURCE_LAST_CHANGE, SOURCES, THROTTLED, THROTTLINGS, WORKERS,
-        WORKERS_BUSY,
+        CERTIFICATE_NOT_AFTER, LEADER, POLICIES, QUEUE_DELAYED, QUEUE_DEPTH, QUEUE_OLDEST_AGE, RATE_LIMIT_TOKENS,
+        READY, REQUESTS, SECRETS, SECRETS_REVOCATION_PENDING, SOURCE_LAST_CHANGE, SOURCES, THROTTLED, THROTTLINGS,
+        WORKERS, WORKERS_BUSY,
     },
 };
 
@@ -29,6 +31,7 @@ impl States for Gauges {
         context.read_work(readings);
         context.read_sources(readings);
         context.read_requests(readings);
+        context.read_policies(readings);
         context.read_secrets(readings);
         context.read_limits(readings);
     }
@@ -69,6 +72,16 @@ impl Context {
         for ((namespace, reason), count) in self.reports.tally() {
             let reason = reason.map(|reason| reason.as_str()).unwrap_or_default();
             readings.add(&REQUESTS, &namespace, &[reason], count as f64);
+        }
+    }
+
+    fn read_policies(&self, readings: &mut Readings<'_>) {
+        let mut tally: BTreeMap<Reason, usize> = BTreeMap::new();
+        for (_, compiled) in self.world().policies.policies() {
+            *tally.entry(policies::verdict(compiled).reason).or_default() += 1;
+        }
+        for (reason, count) in tally {
+            readings.label(&POLICIES, &[reason.as_str()], count as f64);
         }
     }
 

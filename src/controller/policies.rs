@@ -208,7 +208,8 @@ fn status(world: &World, name: &PolicyName, known: &Known, now: Timestamp) -> Op
     })
 }
 
-fn verdict(compiled: &Compiled) -> Verdict {
+/// Whether a policy is accepted.
+pub fn verdict(compiled: &Compiled) -> Verdict {
     let accepted = |reason, message: &str| Verdict { status: "True", reason, message: message.into() };
     match compiled {
         Err(problem) => Verdict {

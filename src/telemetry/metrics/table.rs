@@ -121,6 +121,8 @@ metrics! {
     PROPAGATION = Histogram "secrets_distributor_propagation" in Seconds ["cause"];
     /// Requests by the reason of their condition Ready.
     REQUESTS = Gauge "secrets_distributor_requests" ["namespace", "reason"];
+    /// Policies by the reason of their condition Accepted.
+    POLICIES = Gauge "secrets_distributor_policies" ["reason"];
 
     /// Secrets that the operator has written and that are there.
     SECRETS = Gauge "secrets_distributor_secrets" ["namespace"];

@@ -34,7 +34,7 @@ impl States for Everything {
         for definition in ALL.iter().filter(|definition| definition.name.starts_with("secrets_distributor")) {
             match (definition.kind, definition.labels) {
                 (Kind::Gauge, []) => readings.set(definition, 1.5),
-                (Kind::Gauge, ["priority" | "gate"]) => readings.label(definition, &["x"], 1.0),
+                (Kind::Gauge, ["priority" | "gate" | "reason"]) => readings.label(definition, &["x"], 1.0),
                 (_, _) if definition.name == CERTIFICATE_NOT_AFTER.name => {
                     let each = self.0.iter().zip([30.0, 10.0, 20.0]);
                     each.for_each(|(name, value)| readings.least(definition, &namespace(name), value));
