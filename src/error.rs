@@ -41,6 +41,9 @@ pub enum ApiFailure {
     /// No call was made: the policies it was decided by are not the cluster's any more, or not known to be.
     #[error("the policies have changed, or cannot be confirmed")]
     Outdated,
+    /// It is being deleted, and a finalizer holds it.
+    #[error("a finalizer holds it")]
+    Held,
     /// No call was made: the operator runs in Audit. What would have become of the Secret.
     #[error("the operator runs in Audit, else it would be {0}")]
     NotEnforced(&'static str),
@@ -89,6 +92,7 @@ impl ApiFailure {
             Self::Invalid(_) => "invalid",
             Self::Busy(_) => "busy",
             Self::Outdated => "outdated",
+            Self::Held => "held",
             Self::NotEnforced(_) => "not_enforced",
             Self::Unreachable => "unreachable",
             Self::Status(_) => "status",

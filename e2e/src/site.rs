@@ -245,8 +245,9 @@ impl Tenant<'_> {
 
     /// Takes the delegation back.
     pub async fn undelegate(&self) -> Result<()> {
-        let binding = ["delete", "rolebinding", "secrets-distributor", "--namespace", &self.namespace];
-        self.site.cluster.kubectl(binding).succeed().await.map(drop)
+        let manifest = format!("{}/../rbac/{}", env!("CARGO_MANIFEST_DIR"), self.site.delegation);
+        let delete = ["delete", "--namespace", &self.namespace, "-f", &manifest];
+        self.site.cluster.kubectl(delete).succeed().await.map(drop)
     }
 
     /// Deletes the namespace, and does what the controller would that this control plane has none of: lets it go. What is

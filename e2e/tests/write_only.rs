@@ -12,11 +12,12 @@ use e2e::{
     AuditEntries, Mark, Operator, asks, eventually,
     site::{SOON, Site, Tenant},
 };
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret, rbac::v1::RoleBinding};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
+use secrets_distributor::api::SecretsDistributionStatus;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
@@ -193,13 +194,40 @@ async fn a_foreign_secret_is_refused_untouched_until_it_goes_or_may_be_adopted()
 }
 
 #[tokio::test]
+async fn what_cannot_be_revoked_is_told_also_after_a_restart() -> Result<()> {
+    let site = Site::prepare_write_only("1s").await?;
+    site.start_operator().await?;
+    let tenant = site.tenant_with("BeyondReach", b"one").await?;
+    for name in ["r", "never"] {
+        let source = if name == "r" { "BeyondReach" } else { "NeverGranted" };
+        tenant.request(name, asks(source, json!({}))).await?;
+    }
+    tenant.until_ready("r").await?;
+    tenant.undelegate().await?;
+    tenant.until_condition("r", "Synced", "False", "NotDelegated").await?;
+    site.delete_policy(&tenant.namespace).await?;
+    tenant.until_condition("r", "Ready", "False", "RevocationBlocked").await?;
+
+    site.kill_operator()?;
+    let edited = json!({ "secrets": [{ "from": "BeyondReach", "to": "other" }] });
+    tenant.change("r", edited).await?;
+    site.start_operator().await?;
+    let told_anew = |status: &SecretsDistributionStatus| status.decisions.iter().any(|told| told.to == "other");
+    tenant.until("r", "a word after the restart", |status| told_anew(status).then_some(())).await?;
+    tenant.until_condition("r", "Ready", "False", "RevocationBlocked").await?;
+    tenant.until_condition("never", "Ready", "False", "NoPolicyForNamespace").await?;
+    tenant.delegate().await?;
+    tenant.until_gone("r").await?;
+    tenant.until_condition("r", "Ready", "False", "NoPolicyForNamespace").await.map(drop)
+}
+
+#[tokio::test]
 async fn a_delegation_that_ends_is_noticed_and_one_that_returns_heals() -> Result<()> {
     let swift = Swift::shared().await?;
     let tenant = swift.site.tenant_with("LentSource", b"one").await?;
     tenant.request("r", asks("LentSource", json!({ "name": "before" }))).await?;
     tenant.until_ready("r").await?;
-    let bindings: Api<RoleBinding> = Api::namespaced(swift.site.cluster.client().await?, &tenant.namespace);
-    bindings.delete("secrets-distributor-write-only", &DeleteParams::default()).await?;
+    tenant.undelegate().await?;
     let advice = tenant.until_condition("r", "Synced", "False", "NotDelegated").await?;
     assert!(advice.contains("--clusterrole=secrets-distributor-tenant-write-only "), "{advice}");
     // What is no longer wanted is known when the operator is let in again.

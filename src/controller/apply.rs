@@ -243,15 +243,18 @@ impl Context {
 
     async fn remove(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
         let deleted = self.secrets.delete(target, observed).await;
-        self.look_after(target, deleted).await?;
+        if let Some(held) = self.look_after(target, deleted).await? {
+            self.world_mut().secrets.remember(target, held);
+            return Err(ApiFailure::Held);
+        }
         self.metrics.wrote(&target.namespace, Operation::Delete);
         self.world_mut().secrets.delete(target);
         tracing::info!(secret = %target, "secret deleted");
         Ok(())
     }
 
-    /// What a failure means for the status, and notes that a delegation is gone.
-    pub fn judge_failure(&self, target: &Target, failure: &ApiFailure) -> (Reason, String) {
+    /// What it means for the status that a Secret could not be `written`, say; notes that a delegation is gone.
+    pub fn judge_failure(&self, target: &Target, failure: &ApiFailure, done: &str) -> (Reason, String) {
         match failure {
             ApiFailure::NotAllowed => {
                 self.world_mut().set_delegation(&target.namespace, Delegation::Refused);
@@ -268,14 +271,14 @@ impl Context {
             ApiFailure::Refused if self.world().is_excluded(&target.namespace) => {
                 let (label, value) = (names::DISTRIBUTION, names::ALLOWED);
                 let told = format!(
-                    "Secret {target} cannot be written: {failure}; such a namespace needs the label {label}={value}; retried"
+                    "Secret {target} cannot be {done}: {failure}; such a namespace needs the label {label}={value}; retried"
                 );
                 (Reason::WriteRefused, told)
             }
             ApiFailure::QuotaExceeded | ApiFailure::Refused | ApiFailure::Invalid(_) => {
-                (Reason::WriteRefused, format!("Secret {target} cannot be written: {failure}; retried"))
+                (Reason::WriteRefused, format!("Secret {target} cannot be {done}: {failure}; retried"))
             }
-            _ => (Reason::ApiError, format!("Secret {target} cannot be written: {failure}; retried")),
+            _ => (Reason::ApiError, format!("Secret {target} cannot be {done}: {failure}; retried")),
         }
     }
 

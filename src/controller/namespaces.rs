@@ -34,7 +34,7 @@ use crate::{
     api::names,
     core::{
         backoff,
-        index::Delegation,
+        index::{Delegation, World},
         name::{NamespaceName, RequestKey, SecretName, Target},
         observed::Observed,
     },
@@ -172,10 +172,21 @@ impl Context {
     /// Where a request has left a Secret, as its status tells, the Secret waits to be seen to.
     pub(super) fn expect_told(&self) {
         let told = self.reports.told_targets();
-        let namespaces: BTreeSet<_> = told.iter().map(|told| told.target.namespace.clone()).collect();
+        let namespaces: BTreeSet<_> = told.iter().map(|target| target.namespace.clone()).collect();
         self.world_mut().expect_secrets(told);
         let unlisted = |namespace: &&NamespaceName| self.world().secrets.delegation(namespace) == Delegation::Unknown;
         namespaces.iter().filter(unlisted).for_each(|namespace| self.wake(namespace));
+    }
+
+    /// The API server refuses. What was written there before, as far as the statuses say so, may be there still.
+    fn refused(&self, world: &mut World, namespace: &NamespaceName) -> BTreeSet<RequestKey> {
+        if world.secrets.delegation(namespace) != Delegation::Refused {
+            let claims = world.requests.claims_in(namespace).map(|request| (&request.key, request.target(namespace)));
+            let told = claims.filter_map(|(key, target)| Some((self.reports.last_seen(key, &target)?, target)));
+            let told: Vec<_> = told.collect();
+            told.into_iter().for_each(|(last_seen, target)| world.secrets.hint(target, Some(last_seen)));
+        }
+        world.set_delegation(namespace, Delegation::Refused)
     }
 
     pub(super) fn wake_if_wanted(&self, namespace: &NamespaceName) {
@@ -207,7 +218,7 @@ async fn follow(context: Arc<Context>, followed: Arc<Followed>) {
             let mut world = context.world_mut();
             let wanted = world.is_wanted(namespace);
             followed.asleep.store(!wanted, Ordering::Release);
-            let touched = world.set_delegation(namespace, Delegation::Refused);
+            let touched = context.refused(&mut world, namespace);
             context.queue.add(touched, Priority::Change, &Cause::new(CauseKind::Delegation));
             (wanted, world.is_awaited(namespace))
         };

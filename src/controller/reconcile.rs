@@ -26,7 +26,7 @@ use crate::{
         index::{Origin, SecretState},
         name::{RequestKey, SourceName, Target},
         outcome::End,
-        plan::{Aim, Obstacle, Plan, Subject, TargetPlan},
+        plan::{Aim, Obstacle, Plan, Stay, Subject, TargetPlan},
         render::render,
         settle::Revoking,
     },
@@ -153,11 +153,7 @@ impl Context {
                 Done::held(target, reason, message)
             }
             Aim::Withdraw(denial, None) => Done::of(target, End::Denied(denial.clone())),
-            Aim::OutOfReach(denial) => {
-                let advice = self.delegation_advice(target);
-                let message = format!("what is not granted any more may still be there, and is not deleted: {advice}");
-                Done::of(target, End::Stuck(denial.clone(), Reason::NotDelegated, message))
-            }
+            Aim::Stay(denial, stay) => Done::of(target, self.stays(target, denial, *stay)),
             Aim::Withdraw(denial, Some((observed, revoking))) => {
                 let end = end_of(denial, *revoking);
                 let withdraw = self.withdraw(target, observed, *revoking, now).instrument(APPLY.start());
@@ -166,7 +162,7 @@ impl Context {
                         let changed = (*revoking == Revoking::Delete).then(Instant::now);
                         Done { note, changed, ..Done::of(target, end) }
                     }
-                    Err(failure) => self.failed(target, &failure).while_revoking(denial),
+                    Err(failure) => self.not_revoked(target, &failure, *revoking, denial),
                 };
                 Done { shown: plan.origin == Origin::Named, ..done }
             }
@@ -217,7 +213,7 @@ impl Context {
                 let next = Next { turn: Some(wait), ..Next::default() };
                 Done { next, ..Done::of(&target, End::Throttled(until.unwrap_or(Timestamp::MAX))) }
             }
-            Written::Failed(failure) => self.failed(&target, &failure),
+            Written::Failed(failure) => self.failed(&target, &failure, "written"),
         }
     }
 
@@ -244,7 +240,7 @@ impl Context {
                 Err(failure) => {
                     traced::ended_as(&span, Ended::Failed, Some(failure.kind()));
                     tracing::warn!(secret = %leftover.target, "cannot be deleted: {failure}");
-                    let (reason, _) = self.judge_failure(&leftover.target, &failure);
+                    let (reason, _) = self.judge_failure(&leftover.target, &failure, "deleted");
                     if failure != ApiFailure::NotLeader {
                         self.metrics.attempted(&leftover.target.namespace, reason);
                     }
@@ -253,6 +249,28 @@ impl Context {
             }
         }
         cleared
+    }
+
+    /// What is told of a Secret that is not granted any more and stays.
+    fn stays(&self, target: &Target, denial: &Denial, stay: Stay) -> End {
+        let (why, message) = match stay {
+            Stay::Retained => return End::Retained(denial.clone()),
+            Stay::NotDelegated => {
+                let advice = self.delegation_advice(target);
+                let message = format!("what is not granted any more may still be there, and is not deleted: {advice}");
+                (Reason::NotDelegated, message)
+            }
+            Stay::Finalizer => {
+                let message = format!(
+                    "Secret {target} is not granted any more and is being deleted, but a finalizer holds it: see its \
+                     metadata.finalizers"
+                );
+                (Reason::RevocationBlocked, message)
+            }
+        };
+        // In Audit nothing would be done about it either.
+        let why = if self.secrets.enforce("deleted").is_err() { Reason::NotEnforced } else { why };
+        End::Stuck(denial.clone(), why, message)
     }
 
     fn describe(&self, obstacle: &Obstacle, target: &Target) -> (Reason, String) {
@@ -273,17 +291,26 @@ impl Context {
         }
     }
 
-    fn failed(&self, target: &Target, failure: &ApiFailure) -> Done {
-        let (reason, message) = self.judge_failure(target, failure);
+    fn not_revoked(&self, target: &Target, failure: &ApiFailure, revoking: Revoking, denial: &Denial) -> Done {
+        let deed = if matches!(revoking, Revoking::Mark { .. }) { "marked" } else { "deleted" };
+        let done = self.failed(target, failure, deed).while_revoking(denial);
+        if done.failure.is_some() && !done.put_off && !done.next.abandoned {
+            tracing::warn!(secret = %target, "cannot be {deed}: {failure}");
+        }
+        done
+    }
+
+    fn failed(&self, target: &Target, failure: &ApiFailure, deed: &str) -> Done {
+        let (reason, message) = self.judge_failure(target, failure, deed);
         let next = match (reason, failure) {
             (_, ApiFailure::NotLeader) => Next { abandoned: true, ..Next::default() },
             (Reason::NotDelegated | Reason::NamespaceTerminating | Reason::NotEnforced, _) => Next::default(),
-            (_, ApiFailure::Outdated) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
+            (_, ApiFailure::Outdated | ApiFailure::Held) => Next { after: Some(OUTDATED_RETRY), ..Next::default() },
             (_, ApiFailure::Busy(wait)) => Next { after: Some(*wait), ..Next::default() },
             _ => Next { failed: true, ..Next::default() },
         };
         // What was planned for is not there any more: it is planned anew before anything is said.
-        let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict);
+        let put_off = matches!(failure, ApiFailure::Outdated | ApiFailure::Conflict | ApiFailure::Held);
         let kind = (reason != Reason::NotEnforced).then(|| failure.kind());
         Done { next, put_off, failure: kind, ..Done::held(target, reason, message) }
     }
@@ -301,7 +328,7 @@ fn decided(aim: &Aim) -> Decided {
     match aim {
         Aim::Wait(Obstacle::NotListed) => Decided::Unready,
         Aim::Write(..) | Aim::Wait(_) => Decided::Permitted,
-        Aim::Withdraw(..) | Aim::OutOfReach(_) => Decided::Denied,
+        Aim::Withdraw(..) | Aim::Stay(..) => Decided::Denied,
     }
 }
 

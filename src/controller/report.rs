@@ -24,12 +24,12 @@ use super::{
 };
 use crate::{
     api::{
-        SecretsDistribution, SecretsDistributionStatus, TargetStatus,
+        SecretsDistribution, SecretsDistributionStatus, TargetState, TargetStatus,
         conditions::{ConditionType, Reason},
         names,
     },
     core::{
-        index::ToldTarget,
+        index::LastSeen,
         name::{NamespaceName, RequestKey, SecretName, Target, Uid},
     },
     error::ApiFailure,
@@ -98,13 +98,24 @@ impl Reports {
     }
 
     /// The Secrets that the statuses name.
-    pub fn told_targets(&self) -> Vec<ToldTarget> {
+    pub fn told_targets(&self) -> Vec<Target> {
         let parse = |told: &TargetStatus| {
             let (namespace, name) = (NamespaceName::parse(&told.namespace), SecretName::parse(&told.name));
-            let target = Target { namespace: namespace.ok()?, name: name.ok()? };
-            Some(ToldTarget { target, is_written: told.last_written.is_some() })
+            namespace.ok().zip(name.ok()).map(|(namespace, name)| Target { namespace, name })
         };
         self.known().values().flat_map(|known| &known.status.targets).filter_map(parse).collect()
+    }
+
+    /// What the status of a request says of a Secret, if it was written.
+    pub fn last_seen(&self, key: &RequestKey, target: &Target) -> Option<LastSeen> {
+        let all = self.known();
+        let Known { uid, status, .. } = all.get(key)?;
+        let Target { namespace, name } = target;
+        let is_same = |told: &&TargetStatus| told.namespace == namespace.as_str() && told.name == name.as_str();
+        let told = status.targets.iter().find(is_same)?;
+        let written = told.last_written.as_ref()?.0;
+        let is_retained = told.state == TargetState::Retained;
+        Some(LastSeen { key: key.clone(), uid: Uid::admitted(uid), written: Some(written), is_retained })
     }
 
     /// How many requests of each namespace have which reason in their condition Ready, as far as they have a status.

@@ -126,8 +126,9 @@ impl SecretApi {
         self.patch(target, "application/merge-patch+json", "", body).await
     }
 
-    /// Deletes the Secret that was observed, and no other version of it.
-    pub async fn delete(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
+    /// Deletes the Secret that was observed, and no other version of it. Answers with what is still there, if a
+    /// finalizer holds it.
+    pub async fn delete(&self, target: &Target, observed: &Observed) -> Result<Option<Observed>, ApiFailure> {
         self.enforce("deleted")?;
         let preconditions = Preconditions {
             uid: Some(observed.uid.to_string()),
@@ -135,8 +136,10 @@ impl SecretApi {
         };
         let params = DeleteParams { preconditions: Some(preconditions), ..Default::default() };
         let request = resource(target).delete(target.name.as_str(), &params).map_err(|_| ApiFailure::Garbled)?;
-        match self.metadata_or_status(request).await {
-            Ok(_) | Err(ApiFailure::NotFound) => Ok(()),
+        match self.metadata(request).await {
+            // Of what is gone the answer is a Status, whose metadata is empty.
+            Ok(answer) => Ok(Some(answer).filter(|held| held.deleting)),
+            Err(ApiFailure::NotFound) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -171,18 +174,13 @@ impl SecretApi {
         self.metadata(request.map_err(|_| ApiFailure::Garbled)?).await
     }
 
-    async fn metadata(&self, request: http::Request<Vec<u8>>) -> Result<Observed, ApiFailure> {
-        let text = self.metadata_or_status(request).await?;
-        let object: PartialObjectMeta<Secret> = parse(&text)?;
-        Ok(Observed::parse(object.metadata))
-    }
-
-    async fn metadata_or_status(&self, mut request: http::Request<Vec<u8>>) -> Result<String, ApiFailure> {
+    async fn metadata(&self, mut request: http::Request<Vec<u8>>) -> Result<Observed, ApiFailure> {
         request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(METADATA_ONLY));
-        match tokio::time::timeout(self.timeout, self.client.request_text(request)).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(ApiFailure::Unreachable),
-        }
+        let Ok(answer) = tokio::time::timeout(self.timeout, self.client.request_text(request)).await else {
+            return Err(ApiFailure::Unreachable);
+        };
+        let object: PartialObjectMeta<Secret> = parse(&answer?)?;
+        Ok(Observed::parse(object.metadata))
     }
 }
 

@@ -12,7 +12,6 @@ pub use refusal::explain;
 use super::{
     decide::Denial,
     name::{PolicyName, Target},
-    plan::LastWrite,
     request::Request,
     settle::in_whole_seconds,
 };
@@ -33,8 +32,8 @@ pub struct Outcome {
     pub granted_by: Vec<PolicyName>,
     /// How it ended.
     pub end: End,
-    /// When the operator last wrote the Secret.
-    pub written: LastWrite,
+    /// When the operator last wrote the Secret, if it is there, or may be where nobody can look.
+    pub written: Option<Timestamp>,
 }
 
 /// How a destination ended.
@@ -87,7 +86,6 @@ pub fn status(
 ) -> SecretsDistributionStatus {
     let permitted = permitted(request, outcomes);
     let synced = synced(request, outcomes);
-    let last_written = |outcome: &Outcome| last_written(outcome, previous);
     let ready = ready(&permitted, &synced);
     let lookup = previous.conditions.as_slice();
     let stamp = |verdict: Verdict, kind| verdict.condition(kind, request.generation, lookup, now);
@@ -99,24 +97,13 @@ pub fn status(
             stamp(ready, ConditionType::Ready),
         ],
         secret_name: Some(request.secret_name.to_string()),
-        targets: targets(outcomes, last_written),
+        targets: targets(outcomes),
         targets_total: Some(count(outcomes, |_| true)),
         targets_synced: Some(count(outcomes, |outcome| outcome.end == End::Synced)),
         decisions: decisions(request, outcomes),
-        last_sync_time: outcomes.iter().filter_map(last_written).max(),
+        last_sync_time: outcomes.iter().filter_map(|outcome| outcome.written).max().map(Time),
         retry_at: retry_at(outcomes, previous),
         trace_id: None,
-    }
-}
-
-/// What nobody can see may be there still: an auditor wants to know, and so does the operator after its next start.
-fn last_written(outcome: &Outcome, previous: &SecretsDistributionStatus) -> Option<Time> {
-    let Target { namespace, name } = &outcome.target;
-    let is_same = |told: &&TargetStatus| told.namespace == namespace.as_str() && told.name == name.as_str();
-    match outcome.written {
-        LastWrite::Never => None,
-        LastWrite::At(time) => Some(Time(time)),
-        LastWrite::Unseen => previous.targets.iter().find(is_same)?.last_written.clone(),
     }
 }
 
@@ -271,11 +258,8 @@ fn count(outcomes: &[Outcome], counts: impl Fn(&&Outcome) -> bool) -> i32 {
     i32::try_from(outcomes.iter().filter(counts).count()).unwrap_or(i32::MAX)
 }
 
-fn targets(outcomes: &[Outcome], last_written: impl Fn(&Outcome) -> Option<Time>) -> Vec<TargetStatus> {
-    let mut targets: Vec<_> = outcomes
-        .iter()
-        .map(|outcome| TargetStatus { last_written: last_written(outcome), ..target(outcome) })
-        .collect();
+fn targets(outcomes: &[Outcome]) -> Vec<TargetStatus> {
+    let mut targets: Vec<_> = outcomes.iter().map(target).collect();
     targets.sort_by(|a, b| (a.state, &a.namespace).cmp(&(b.state, &b.namespace)));
     targets.truncate(MAX_TARGETS);
     targets
@@ -301,7 +285,7 @@ fn target(outcome: &Outcome) -> TargetStatus {
         state,
         reason: reason.map(|reason| reason.to_string()),
         message,
-        last_written: None,
+        last_written: outcome.written.map(Time),
     }
 }
 

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use super::{
     decide::{Decision, Denial, Permit},
-    index::{Delegation, Origin, SecretState, Stored, World},
+    index::{Delegation, LastSeen, Origin, SecretState, Stored, World},
     invalid::InvalidField,
     name::{NamespaceName, RequestKey, Target, Uid},
     observed::Observed,
     request::Request,
-    settle::{Revoking, revoke},
+    settle::{Revoking, is_retained, revoke},
 };
 use crate::api::names;
 
@@ -66,8 +66,8 @@ pub enum Aim {
     Wait(Obstacle),
     /// Not granted. What was written while it was is revoked.
     Withdraw(Denial, Option<(Box<Observed>, Revoking)>),
-    /// Not granted, and what was written while it was may still be there: its namespace has taken the delegation back.
-    OutOfReach(Denial),
+    /// Not granted, and what was written while it was stays, or may: nothing can be done about it now.
+    Stay(Denial, Stay),
 }
 
 /// What is in the way of a granted write.
@@ -111,15 +111,15 @@ pub enum Fate {
     Revoke(Revoking),
 }
 
-/// When the operator last wrote a Secret.
+/// Why what is not granted any more stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LastWrite {
-    /// There is none that it wrote.
-    Never,
-    /// At this time.
-    At(Timestamp),
-    /// Its namespace lets nobody look: what was told before holds.
-    Unseen,
+pub enum Stay {
+    /// Its namespace has taken the delegation back: it may be there, and nobody can look.
+    NotDelegated,
+    /// The same, and it shall stay, as the policy said that it was written under.
+    Retained,
+    /// It is being deleted, and a finalizer holds it.
+    Finalizer,
 }
 
 impl World {
@@ -155,12 +155,14 @@ impl World {
             let aim = match self.decide(request, namespace, now) {
                 Decision::Permitted(permit) => self.aim(permit, &target, now),
                 Decision::Denied(_) if self.is_unlisted(namespace) => Aim::Wait(Obstacle::NotListed),
-                Decision::Denied(denial) if self.is_out_of_reach(&target) => Aim::OutOfReach(denial),
-                Decision::Denied(denial) => Aim::Withdraw(denial, self.revocation(request, &target, now)),
+                Decision::Denied(denial) => match self.stay(request, &target) {
+                    Some(stay) => Aim::Stay(denial, stay),
+                    None => Aim::Withdraw(denial, self.revocation(request, &target, now)),
+                },
                 Decision::Unready => continue,
             };
             changes.extend(self.next_change(namespace, now));
-            let unheard_of = origin == Origin::Selected && matches!(aim, Aim::Withdraw(_, None) | Aim::OutOfReach(_));
+            let unheard_of = origin == Origin::Selected && matches!(aim, Aim::Withdraw(_, None) | Aim::Stay(..));
             if !unheard_of {
                 targets.push(TargetPlan { target, origin, aim });
             }
@@ -173,10 +175,21 @@ impl World {
         self.policies.namespace(namespace).is_some() && self.secrets.delegation(namespace) == Delegation::Unknown
     }
 
-    /// Whether a Secret of ours was there when its namespace took its delegation back.
-    fn is_out_of_reach(&self, target: &Target) -> bool {
-        let is_refused = self.secrets.delegation(&target.namespace) == Delegation::Refused;
-        is_refused && self.secrets.hints(&target.namespace).any(|hinted| hinted == target)
+    /// Whether what was written for the request stays where it is not granted. What goes with its namespace does not.
+    fn stay(&self, request: &Request, target: &Target) -> Option<Stay> {
+        if self.is_terminating(&target.namespace) {
+            return None;
+        }
+        if self.secrets.delegation(&target.namespace) == Delegation::Refused {
+            let seen = self.last_seen(request, target)?;
+            return Some(if seen.is_retained { Stay::Retained } else { Stay::NotDelegated });
+        }
+        let is_held = |observed: &Observed| observed.deleting && !is_retained(observed);
+        self.own_secret(request, target).filter(|observed| is_held(observed)).map(|_| Stay::Finalizer)
+    }
+
+    fn last_seen(&self, request: &Request, target: &Target) -> Option<&LastSeen> {
+        self.secrets.last_seen(target).filter(|seen| seen.is_of(request))
     }
 
     fn aim(&self, permit: Permit, target: &Target, now: Timestamp) -> Aim {
@@ -230,13 +243,12 @@ impl World {
         alive && !self.wants(request, target) && self.own_secret(request, target).is_some()
     }
 
-    /// When the operator last wrote the Secret of a request.
-    pub fn last_written(&self, request: &Request, target: &Target) -> LastWrite {
-        if self.policies.namespace(&target.namespace).is_some() && self.secrets.is_unseen(&target.namespace) {
-            return LastWrite::Unseen;
+    /// When the operator last wrote the Secret of a request, if it is there, or may be where nobody can look.
+    pub fn last_written(&self, request: &Request, target: &Target) -> Option<Timestamp> {
+        match self.own_secret(request, target) {
+            Some(observed) => observed.written,
+            None => self.last_seen(request, target)?.written,
         }
-        let written = self.own_secret(request, target).and_then(|observed| observed.written);
-        written.map_or(LastWrite::Never, LastWrite::At)
     }
 
     fn own_secret(&self, request: &Request, target: &Target) -> Option<Box<Observed>> {
@@ -337,7 +349,7 @@ impl TargetPlan {
     pub fn permit(&self) -> Option<&Permit> {
         match &self.aim {
             Aim::Write(permit, _) => Some(permit),
-            Aim::Wait(_) | Aim::Withdraw(..) | Aim::OutOfReach(_) => None,
+            Aim::Wait(_) | Aim::Withdraw(..) | Aim::Stay(..) => None,
         }
     }
 

@@ -183,6 +183,11 @@ pub(super) fn in_whole_seconds(time: Timestamp) -> Timestamp {
     time.round(up).unwrap_or(Timestamp::MAX)
 }
 
+/// Whether it stays when its grant goes.
+pub fn is_retained(observed: &Observed) -> bool {
+    stamp(observed) == Revocation::Retain
+}
+
 fn stamp(observed: &Observed) -> Revocation {
     let stamp = observed.annotations.get(names::REVOCATION).unwrap_or_default();
     if stamp == "Retain" {

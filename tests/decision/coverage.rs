@@ -65,7 +65,7 @@ fn everything_that_a_plan_can_say_occurs() {
                 Aim::Wait(Obstacle::NamespaceTerminating) => "terminating",
                 Aim::Wait(_) => "not delegated",
                 Aim::Withdraw(_, None) => "denied",
-                Aim::OutOfReach(_) => "out of reach",
+                Aim::Stay(..) => "stays",
                 Aim::Withdraw(_, Some(_)) => "revoke",
             });
             let fates = plan.leftovers.iter().map(|leftover| match leftover.fate {

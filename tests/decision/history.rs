@@ -2,7 +2,11 @@
 
 use jiff::SignedDuration;
 use proptest::{collection::vec, prelude::*};
-use secrets_distributor::core::{index::World, name::RequestKey, plan::Aim};
+use secrets_distributor::core::{
+    index::World,
+    name::RequestKey,
+    plan::{Aim, Stay},
+};
 
 use super::{
     generate::{change, lived_in},
@@ -22,7 +26,7 @@ fn assert_alike(one: &World, other: &World) -> Result<(), TestCaseError> {
 fn forgetful(world: &World, key: &RequestKey) -> String {
     let mut plan = world.plan(key, now());
     for target in plan.iter_mut().flat_map(|plan| &mut plan.targets) {
-        if let Aim::OutOfReach(denial) = &target.aim {
+        if let Aim::Stay(denial, Stay::NotDelegated | Stay::Retained) = &target.aim {
             target.aim = Aim::Withdraw(denial.clone(), None);
         }
     }

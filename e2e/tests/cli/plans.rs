@@ -249,7 +249,7 @@ fn is_settled(status: &SecretsDistributionStatus) -> Result<()> {
         let message = target.message.as_deref().unwrap_or_default();
         let passes = match target.reason.as_deref() {
             Some("TargetConflict") => !message.contains("older request"),
-            Some("NotDelegated") => is_delegated(&target.namespace),
+            Some("NotDelegated" | "RevocationBlocked") => is_delegated(&target.namespace),
             Some("Throttled" | "ApiError" | "WriteRefused" | "SourcesNotReady") => true,
             _ => false,
         };

@@ -70,6 +70,9 @@ async fn a_restart_catches_up_and_touches_nothing_else() -> Result<()> {
     expiring.until_condition("r", "Permitted", "False", "GrantExpired").await?;
     dropped.until_gone("r").await?;
     closed.until_condition("r", "Ready", "False", "RevocationBlocked").await?;
+    // It is about what was written for this request: not about another one that wants the same Secret.
+    closed.request("other", asks("NotGranted", json!({ "name": "r" }))).await?;
+    closed.until_condition("other", "Ready", "False", "NoPolicyForNamespace").await?;
     site.stays_quiet(&[&home, &away, &graced]).await?;
 
     home.assert_untouched(&steady).await?;

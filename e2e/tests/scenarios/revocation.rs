@@ -208,3 +208,19 @@ fn extend(object: &mut Value, more: Value) {
 fn annotation<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
     secret.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
+
+#[tokio::test]
+async fn what_a_finalizer_holds_is_told_as_a_revocation_that_is_blocked() -> Result<()> {
+    let site = Site::shared().await?;
+    let tenant = site.tenant_with("HeldSource", b"1").await?;
+    tenant.request("r", asks("HeldSource", json!({}))).await?;
+    tenant.until_ready("r").await?;
+    tenant.patch_secret("r", json!({ "metadata": { "finalizers": ["example.org/held"] } })).await?;
+    site.delete_policy(&tenant.namespace).await?;
+    let told = tenant.until_condition("r", "Ready", "False", "RevocationBlocked").await?;
+    assert!(told.ends_with("a finalizer holds it: see its metadata.finalizers"), "{told}");
+    tenant.until_content("r", "k", b"1").await?;
+    tenant.patch_secret("r", json!({ "metadata": { "finalizers": null } })).await?;
+    tenant.until_gone("r").await?;
+    tenant.until_condition("r", "Ready", "False", "NoPolicyForNamespace").await.map(drop)
+}

@@ -114,7 +114,8 @@ pub fn of_refusal(view: &View, request: &Arc<Request>, refusal: &Explanation) ->
 
 /// The command that delegates, as the operator tells it: it knows its own ServiceAccount.
 pub fn of_delegation(done: &Done) -> Option<Fix> {
-    let is_missing = done.reason.as_deref() == Some(Reason::NotDelegated.as_str());
+    let because = [Reason::NotDelegated, Reason::RevocationBlocked].map(Reason::as_str);
+    let is_missing = done.reason.as_deref().is_some_and(|reason| because.contains(&reason));
     let (_, command) = done.message.as_deref().filter(|_| is_missing)?.split_once("kubectl ")?;
     let what = "let the operator into the namespace".into();
     Some(Fix { by: By::NamespaceAdmin, what, how: Some(How::Run(format!("kubectl {command}"))) })

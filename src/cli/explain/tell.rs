@@ -131,6 +131,9 @@ fn done(done: &Done) -> Node {
         TargetState::Synced => styled(GOOD, "the Secret is as it should be"),
         TargetState::Pending => "the operator acts later by itself".into(),
         TargetState::Denied => "nothing of it is there".into(),
+        TargetState::Failed if done.reason.as_deref() == Some(Reason::RevocationBlocked.as_str()) => {
+            styled(BAD, "the grant is gone, and what was written stays or may stay")
+        }
         TargetState::Failed => styled(BAD, "the operator could not write it"),
         TargetState::Retained => "the grant is gone and the Secret stays".into(),
     };

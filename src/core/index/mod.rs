@@ -3,6 +3,7 @@
 //!
 //! A plain struct: the shell feeds it, each mutator answers which requests must be looked at again.
 
+mod hints;
 mod policies;
 mod requests;
 mod secrets;
@@ -11,6 +12,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
+pub use hints::LastSeen;
 pub use policies::{Compiled, PolicyIndex};
 pub use requests::{Origin, RequestIndex, Stored};
 pub use secrets::{Census, Delegation, SecretIndex, SecretState};
@@ -60,15 +62,6 @@ pub struct World {
     pub secrets: SecretIndex,
     excluded: BTreeSet<NamespaceName>,
     closed: BTreeSet<Gate>,
-}
-
-/// A Secret that a status tells of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToldTarget {
-    /// Where it is, or shall be.
-    pub target: Target,
-    /// Whether it was written: then it may be there.
-    pub is_written: bool,
 }
 
 impl World {
@@ -124,6 +117,9 @@ impl World {
     /// Takes in a namespace.
     pub fn apply_namespace(&mut self, namespace: Namespace) -> BTreeSet<RequestKey> {
         let name = namespace.name.clone();
+        if self.policies.namespace(&name).is_none() && !self.closed.contains(&Gate::Namespaces) {
+            self.secrets.namespace_made(&name);
+        }
         match self.policies.apply_namespace(namespace) {
             true => self.namespace_changed(&name),
             false => BTreeSet::new(),
@@ -173,12 +169,11 @@ impl World {
         }
     }
 
-    /// Takes in where Secrets of ours may be: those of which a status says that they were written, and those that no
-    /// request claims any more.
-    pub fn expect_secrets(&mut self, told: impl IntoIterator<Item = ToldTarget>) {
-        for ToldTarget { target, is_written } in told {
-            if is_written || self.requests.rivals(&target).next().is_none() {
-                self.secrets.hint(target);
+    /// Takes in where Secrets of ours may be that no request claims.
+    pub fn expect_secrets(&mut self, told: impl IntoIterator<Item = Target>) {
+        for target in told {
+            if self.requests.rivals(&target).next().is_none() {
+                self.secrets.hint(target, None);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
+use super::hints::{Hints, LastSeen};
 use crate::{
     api::names,
     core::{
@@ -47,7 +48,7 @@ pub struct SecretIndex {
     /// In order, and without room for more: of most requests there is one.
     recorded: HashMap<RequestKey, Vec<Target>>,
     /// Where a Secret of ours may be, as long as its namespace lets nobody see: known before, or told by a status.
-    hints: HashMap<NamespaceName, BTreeSet<Target>>,
+    hints: Hints,
     /// When the content ends to be valid, as far as it is known: content is never read back.
     expiries: HashMap<Target, Timestamp>,
 }
@@ -153,11 +154,12 @@ impl SecretIndex {
         let before = self.delegations.insert(namespace.clone(), delegation).unwrap_or_default();
         let changed = before != delegation || !withdrawn.is_empty();
         for target in withdrawn {
+            let last_seen = self.secrets.get(&target).and_then(|observed| LastSeen::of(observed, &target));
             self.delete(&target);
-            self.hint(target);
+            self.hint(target, last_seen);
         }
         if delegation == Delegation::Granted {
-            self.hints.remove(namespace);
+            self.hints.forget(namespace);
         }
         changed
     }
@@ -167,19 +169,29 @@ impl SecretIndex {
         self.set_delegation(namespace, Delegation::Unknown);
         self.delegations.remove(namespace);
         self.shown.remove(namespace);
-        self.hints.remove(namespace);
+        self.hints.forget(namespace);
+    }
+
+    /// A namespace came into being: what was told of another one of its name is not there.
+    pub fn namespace_made(&mut self, namespace: &NamespaceName) {
+        self.hints.forget(namespace);
     }
 
     /// A Secret of ours may be there, in a namespace of which nothing is known.
-    pub fn hint(&mut self, target: Target) {
-        if self.is_unseen(&target.namespace) {
-            self.hints.entry(target.namespace.clone()).or_default().insert(target);
+    pub fn hint(&mut self, target: Target, last_seen: Option<LastSeen>) {
+        if self.delegation(&target.namespace) != Delegation::Granted {
+            self.hints.add(target, last_seen);
         }
     }
 
     /// Where Secrets of ours may be in a namespace of which nothing is known.
     pub fn hints(&self, namespace: &NamespaceName) -> impl Iterator<Item = &Target> {
-        self.hints.get(namespace).into_iter().flatten()
+        self.hints.of(namespace)
+    }
+
+    /// What was written there before nobody could look any more.
+    pub fn last_seen(&self, target: &Target) -> Option<&LastSeen> {
+        self.hints.at(target)
     }
 
     /// Whether a Secret is known there.
@@ -190,11 +202,6 @@ impl SecretIndex {
     /// What is known of a namespace's delegation.
     pub fn delegation(&self, namespace: &NamespaceName) -> Delegation {
         self.delegations.get(namespace).copied().unwrap_or_default()
-    }
-
-    /// Whether nobody can tell which Secrets are in a namespace.
-    pub fn is_unseen(&self, namespace: &NamespaceName) -> bool {
-        self.delegation(namespace) != Delegation::Granted
     }
 
     /// What is known of the Secret at a target.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{aim, at, grant_nothing, here, namespace, object, ours, parse, policy, request, with};
+use super::{aim, at, grant_nothing, here, namespace, object, ours, parse, policy, request, request_key, seen, with};
 use crate::{
     api::{SecretsDistribution, names},
     core::{
-        index::{self, Delegation, SecretState, Stored, ToldTarget, World},
+        index::{self, Delegation, LastSeen, SecretState, Stored, World},
+        name::Uid,
         policy::Namespace,
         request::Request,
     },
@@ -19,11 +20,6 @@ fn world(delegation: Delegation) -> World {
     let mut world = index::complete(namespace("operator"), [policy(json!({}))], [], [request(json!({}))]);
     world.set_delegation(&here(), delegation);
     world
-}
-
-/// What a status tells of a Secret.
-fn told(name: &str, is_written: bool) -> ToldTarget {
-    ToldTarget { target: at(name), is_written }
 }
 
 fn places(world: &World) -> Vec<String> {
@@ -78,7 +74,7 @@ fn whether_something_is_revoked_is_open_until_the_namespace_has_been_listed() {
 /// What a namespace closes over is not forgotten: that it is revoked could not be said.
 #[test]
 fn what_was_there_when_a_delegation_ended_is_out_of_reach_once_it_is_not_granted() {
-    for (was_there, expected) in [(true, "OutOfReach"), (false, "Withdraw")] {
+    for (was_there, expected) in [(true, "Stay"), (false, "Withdraw")] {
         let mut world = world(Delegation::Granted);
         world.apply_namespace(Namespace::unknown(&here()));
         if was_there {
@@ -95,17 +91,36 @@ fn what_was_there_when_a_delegation_ended_is_out_of_reach_once_it_is_not_granted
 
 /// Nor is it when the operator starts anew: the status tells it.
 #[test]
-fn what_a_status_says_was_written_is_out_of_reach_where_nobody_can_look() {
-    for (is_written, expected) in [(true, "OutOfReach"), (false, "Withdraw")] {
+fn what_a_status_says_was_written_stays_where_nobody_can_look() {
+    let of_another = LastSeen { key: request_key("team-b/db"), ..seen() };
+    let of_an_earlier = LastSeen { uid: Uid::admitted("uid-earlier"), ..seen() };
+    for (told, expected) in
+        [(Some(seen()), "Stay"), (Some(of_another), "Withdraw"), (Some(of_an_earlier), "Withdraw"), (None, "Withdraw")]
+    {
         let mut world = world(Delegation::Unknown);
         world.apply_namespace(Namespace::unknown(&here()));
-        world.expect_secrets([told("db", is_written)]);
+        world.secrets.hint(at("db"), told);
         grant_nothing(&mut world);
         world.set_delegation(&here(), Delegation::Refused);
         assert!(aim(&world).starts_with(expected), "{}", aim(&world));
-        world.set_delegation(&here(), Delegation::Granted);
-        assert!(aim(&world).starts_with("Withdraw"), "{}", aim(&world));
+        for delegation in [Delegation::Granted, Delegation::Refused] {
+            world.set_delegation(&here(), delegation);
+            assert!(aim(&world).starts_with("Withdraw"), "it was looked for, and was not there: {}", aim(&world));
+        }
     }
+}
+
+#[test]
+fn what_was_seen_counts_for_more_than_what_is_told() {
+    let mut world = world(Delegation::Granted);
+    world.apply_secret(&at("db"), ours("db", "1"));
+    world.set_delegation(&here(), Delegation::Refused);
+    world.secrets.hint(at("db"), Some(LastSeen { is_retained: true, ..seen() }));
+    world.secrets.hint(at("db"), None);
+    assert_eq!(world.secrets.last_seen(&at("db")), Some(&seen()));
+    world.set_delegation(&here(), Delegation::Granted);
+    world.secrets.hint(at("db"), Some(seen()));
+    assert_eq!(world.secrets.last_seen(&at("db")), None, "everything is known there");
 }
 
 #[test]
@@ -123,14 +138,14 @@ fn a_secret_without_our_label_is_as_good_as_none() {
 fn places_are_what_is_claimed_what_is_known_and_what_a_status_names() {
     let mut world = world(Delegation::Unknown);
     assert_eq!(places(&world), ["db"]);
-    world.expect_secrets(["db", "before"].map(|name| told(name, false)));
+    world.expect_secrets([at("db"), at("before")]);
     assert_eq!(places(&world), ["before", "db"]);
     world.looked_at(&at("before"), Some(ours("before", "1")));
     world.set_delegation(&here(), Delegation::Granted);
     assert_eq!(places(&world), ["before", "db"], "it was found");
     world.looked_at(&at("before"), None);
     assert_eq!(places(&world), ["db"], "what was looked for is done with");
-    world.expect_secrets([told("before", true)]);
+    world.expect_secrets([at("before")]);
     assert_eq!(places(&world), ["db"], "where everything is known, a status tells nothing");
 }
 
@@ -157,7 +172,7 @@ fn another_requests_secret_is_known_by_its_record_wherever_a_status_sent_us() {
         json!({ "uid": "x", "resourceVersion": "1", "labels": { names::OWNER_UID: "uid-other" } }),
         json!({ "annotations": { names::REQUEST: "team-b/other", names::TARGET: "team-a/told" } }),
     );
-    world.expect_secrets([told("told", false)]);
+    world.expect_secrets([at("told")]);
     let touched = world.looked_at(&at("told"), Some(parse(of_another)));
     assert_eq!(touched.into_iter().map(|key| key.to_string()).collect::<Vec<_>>(), ["team-b/other"]);
 }

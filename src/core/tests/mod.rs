@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 use super::{
     bytes::SecretBytes,
     decide::{Decision, Permit},
-    index::{self, World},
-    name::{NamespaceName, SecretName, Target},
+    index::{self, LastSeen, World},
+    name::{NamespaceName, RequestKey, SecretName, Target, Uid},
     observed::Observed,
     policy::Policy,
     render::{Rendered, Seal, render},
@@ -136,4 +136,14 @@ fn parse(meta: Value) -> Observed {
 fn grant_nothing(world: &mut World) {
     let granting: Vec<_> = world.policies.policies().map(|(name, _)| name.clone()).collect();
     granting.iter().for_each(|name| drop(world.delete_policy(name)));
+}
+
+/// What is known of such a Secret while nobody can look.
+fn seen() -> LastSeen {
+    LastSeen { key: request_key("team-a/db"), uid: Uid::admitted("uid-db"), written: None, is_retained: false }
+}
+
+fn request_key(text: &str) -> RequestKey {
+    let (namespace, name) = text.split_once('/').unwrap();
+    RequestKey { namespace: NamespaceName::parse(namespace).unwrap(), name: SecretName::parse(name).unwrap() }
 }

@@ -14,7 +14,6 @@ use crate::{
         decide::Denial,
         name::PolicyName,
         outcome::{End, Outcome, explain, invalid, status},
-        plan::LastWrite,
         request::Request,
     },
 };
@@ -31,7 +30,7 @@ fn outcome(request: &Request, place: &str, end: End) -> Outcome {
         End::Denied(_) | End::Revoking(..) | End::Retained(_) | End::Stuck(..) => vec![],
         _ => vec![PolicyName::admitted("all"); request.mappings.len()],
     };
-    let written = if end == End::Synced { LastWrite::At(now()) } else { LastWrite::Never };
+    let written = matches!(end, End::Synced).then(now);
     Outcome { target: request.target(&namespace(place)), granted_by, end, written }
 }
 
@@ -73,24 +72,6 @@ fn a_revocation_that_is_blocked_is_a_refusal_and_says_what_is_in_the_way() {
     assert_eq!(status.targets[0].state, TargetState::Pending);
     let status = of(vec![End::Held(Reason::NamespaceNotFound, "why".into()), stuck(Reason::NotDelegated)]);
     assert_eq!(conditions(&status), [refused, blocked, blocked]);
-}
-
-#[test]
-fn what_nobody_can_see_was_written_when_it_was_told_before() {
-    let request = request(json!({}));
-    let told = |written, previous: &SecretsDistributionStatus| {
-        let not_delegated = End::Held(Reason::NotDelegated, "why".into());
-        let outcome = Outcome { written, ..outcome(&request, "ns-0", not_delegated) };
-        let status = status(&request, &[outcome], previous, later(60));
-        assert_eq!(status.targets[0].last_written, status.last_sync_time);
-        status.last_sync_time.map(|time| time.0)
-    };
-    let before = of(vec![End::Synced]);
-    assert_eq!(told(LastWrite::Unseen, &before), Some(now()));
-    assert_eq!(told(LastWrite::Unseen, &of(vec![End::Held(Reason::ApiError, "why".into()), End::Synced])), None);
-    assert_eq!(told(LastWrite::Unseen, &Default::default()), None);
-    assert_eq!(told(LastWrite::Never, &before), None, "it can be seen, and is not there");
-    assert_eq!(told(LastWrite::At(later(9)), &before), Some(later(9)));
 }
 
 /// As it comes back from the API server: times are whole seconds there.

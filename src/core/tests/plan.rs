@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{aim, at, grant_nothing, here, namespace, now, object, ours, parse, policy, request};
+use super::{aim, at, grant_nothing, here, namespace, now, object, ours, parse, policy, request, seen};
 use crate::{
     api::names,
     core::{
@@ -13,7 +13,7 @@ use crate::{
         index::{self, Delegation, Stored, World},
         name::Target,
         observed::Observed,
-        plan::{Aim, Fate, LastWrite},
+        plan::{Aim, Fate},
         policy::Namespace,
         request::Request,
         settle::Revoking,
@@ -73,9 +73,8 @@ fn revoking(found: Option<Observed>) -> Option<Revoking> {
 }
 
 #[test]
-fn what_was_written_is_revoked_unless_it_goes_already_or_is_anothers() {
+fn what_was_written_is_revoked_unless_it_is_anothers() {
     assert_eq!(revoking(Some(ours("db", "1"))), Some(Revoking::Delete));
-    assert_eq!(revoking(Some(Observed { deleting: true, ..ours("db", "1") })), None);
     assert_eq!(revoking(Some(of_an_earlier_request())), None);
     assert_eq!(revoking(None), None);
 }
@@ -126,7 +125,7 @@ fn what_a_suspended_request_has_left_is_foretold_to_be_revoked() {
 }
 
 /// When `team-a/db` was last written, as far as a world can tell in which that is found.
-fn last_write(found: Option<Observed>, change: impl Fn(&mut World)) -> LastWrite {
+fn last_written(found: Option<Observed>, change: impl Fn(&mut World)) -> Option<Timestamp> {
     let mut world = world(json!({}));
     if let Some(found) = found {
         world.apply_secret(&at("db"), found);
@@ -136,18 +135,70 @@ fn last_write(found: Option<Observed>, change: impl Fn(&mut World)) -> LastWrite
 }
 
 #[test]
-fn when_a_secret_was_written_is_told_of_ones_own() {
+fn when_a_secret_was_written_is_told_of_ones_own_also_while_nobody_can_look() {
     let at_noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
     let written = || Observed { written: Some(at_noon), ..ours("db", "1") };
-    assert_eq!(last_write(Some(written()), |_| ()), LastWrite::At(at_noon));
-    assert_eq!(last_write(Some(ours("db", "1")), |_| ()), LastWrite::Never);
-    let anothers = Observed { labels: of_an_earlier_request().labels, ..written() };
-    assert_eq!(last_write(Some(anothers), |_| ()), LastWrite::Never);
-    assert_eq!(last_write(None, |_| ()), LastWrite::Never);
-    for delegation in [Delegation::Refused, Delegation::Unknown] {
-        let close = |world: &mut World| drop(world.set_delegation(&here(), delegation));
-        assert_eq!(last_write(Some(written()), close), LastWrite::Unseen, "{delegation:?}");
-    }
+    let anothers = || Observed { labels: of_an_earlier_request().labels, ..written() };
+    let close = |delegation| move |world: &mut World| drop(world.set_delegation(&here(), delegation));
     let vanish = |world: &mut World| drop(world.delete_namespace(&here()));
-    assert_eq!(last_write(Some(written()), vanish), LastWrite::Never, "its namespace took it along");
+    assert_eq!(last_written(Some(written()), |_| ()), Some(at_noon));
+    assert_eq!(last_written(Some(ours("db", "1")), |_| ()), None);
+    assert_eq!(last_written(Some(anothers()), |_| ()), None);
+    assert_eq!(last_written(None, |_| ()), None);
+    for delegation in [Delegation::Refused, Delegation::Unknown] {
+        assert_eq!(last_written(Some(written()), close(delegation)), Some(at_noon), "{delegation:?}");
+        assert_eq!(last_written(Some(anothers()), close(delegation)), None, "{delegation:?}");
+    }
+    assert_eq!(last_written(Some(written()), vanish), None, "its namespace took it along");
+}
+
+/// What is done about `team-a/db`, which is not granted any more.
+fn ungranted(found: Observed, change: impl Fn(&mut World)) -> String {
+    let mut world = world(json!({}));
+    world.apply_secret(&at("db"), found);
+    grant_nothing(&mut world);
+    change(&mut world);
+    aim(&world).split('(').next().unwrap_or_default().to_string() + &stays(&world)
+}
+
+fn stays(world: &World) -> String {
+    let plan = world.plan(&request(json!({})).key, now()).unwrap();
+    let Aim::Stay(_, stay) = &plan.targets[0].aim else { return String::new() };
+    format!(" {stay:?}")
+}
+
+fn retained(observed: Observed) -> Observed {
+    let stamp = json!({ names::REQUEST: "team-a/db", names::TARGET: "team-a/db", names::REVOCATION: "Retain" });
+    Observed { annotations: parse(json!({ "annotations": stamp })).annotations, ..observed }
+}
+
+#[test]
+fn what_is_not_granted_and_stays_is_ones_own_and_is_not_meant_to() {
+    let held = || Observed { deleting: true, ..ours("db", "1") };
+    let refuse = |world: &mut World| drop(world.set_delegation(&here(), Delegation::Refused));
+    assert_eq!(ungranted(ours("db", "1"), |_| ()), "Withdraw");
+    assert_eq!(ungranted(held(), |_| ()), "Stay Finalizer");
+    assert_eq!(ungranted(retained(held()), |_| ()), "Withdraw");
+    assert_eq!(ungranted(held(), goes_away), "Withdraw", "its namespace takes it along");
+    assert_eq!(ungranted(ours("db", "1"), refuse), "Stay NotDelegated");
+    assert_eq!(ungranted(retained(ours("db", "1")), refuse), "Stay Retained");
+    assert_eq!(ungranted(of_an_earlier_request(), refuse), "Withdraw", "it is not of this request");
+    let both = |world: &mut World| {
+        refuse(world);
+        goes_away(world);
+    };
+    assert_eq!(ungranted(ours("db", "1"), both), "Withdraw", "its namespace takes it along");
+}
+
+#[test]
+fn a_namespace_that_is_made_anew_holds_nothing_of_the_one_before() {
+    let mut world = world(json!({}));
+    world.apply_secret(&at("db"), ours("db", "1"));
+    world.delete_namespace(&here());
+    grant_nothing(&mut world);
+    // Told by a status that is late.
+    world.secrets.hint(at("db"), Some(seen()));
+    world.set_delegation(&here(), Delegation::Refused);
+    world.apply_namespace(Namespace::unknown(&here()));
+    assert!(aim(&world).starts_with("Withdraw"), "{}", aim(&world));
 }
