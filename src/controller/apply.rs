@@ -178,7 +178,10 @@ impl Context {
         let ours = matches!(ownership, Ownership::Ours | Ownership::Inherited);
         match (field, ours) {
             ("type", true) => {
-                self.secrets.delete(&target, observed).await?;
+                if let Some(held) = self.secrets.delete(&target, observed).await? {
+                    self.world_mut().secrets.remember(&target, held);
+                    return Err(ApiFailure::Held);
+                }
                 self.metrics.wrote(&target.namespace, Operation::Delete);
                 self.create(rendered, paid).await
             }

@@ -77,6 +77,7 @@ pub async fn keep_terms(context: Arc<Context>) {
     looks.read.wait().await;
     loop {
         let term = context.leadership.gained().await;
+        context.world_mut().secrets.doubt_hints();
         context.expect_told();
         looks.term.send_replace(Some(term));
         context.leadership.over(term).await;

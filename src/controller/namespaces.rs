@@ -173,19 +173,29 @@ impl Context {
     pub(super) fn expect_told(&self) {
         let told = self.reports.told_targets();
         let namespaces: BTreeSet<_> = told.iter().map(|target| target.namespace.clone()).collect();
-        self.world_mut().expect_secrets(told);
-        let unlisted = |namespace: &&NamespaceName| self.world().secrets.delegation(namespace) == Delegation::Unknown;
-        namespaces.iter().filter(unlisted).for_each(|namespace| self.wake(namespace));
+        let mut world = self.world_mut();
+        world.expect_secrets(told);
+        let of = |delegation| {
+            let world = &world;
+            namespaces.iter().filter(move |name| world.secrets.delegation(name) == delegation).collect::<Vec<_>>()
+        };
+        let (unlisted, refused) = (of(Delegation::Unknown), of(Delegation::Refused));
+        refused.into_iter().for_each(|namespace| self.hint_told(&mut world, namespace));
+        drop(world);
+        unlisted.into_iter().for_each(|namespace| self.wake(namespace));
     }
 
-    /// The API server refuses. What was written there before, as far as the statuses say so, may be there still.
+    /// What was written in a namespace for those that want it there, as far as their statuses say so, may be there.
+    fn hint_told(&self, world: &mut World, namespace: &NamespaceName) {
+        let claims = world.requests.claims_in(namespace).map(|request| (&request.key, request.target(namespace)));
+        let told = claims.filter_map(|(key, target)| Some((self.reports.last_seen(key, &target)?, target)));
+        let told: Vec<_> = told.collect();
+        told.into_iter().for_each(|(last_seen, target)| world.secrets.hint(target, Some(last_seen)));
+    }
+
+    /// The API server refuses.
     fn refused(&self, world: &mut World, namespace: &NamespaceName) -> BTreeSet<RequestKey> {
-        if world.secrets.delegation(namespace) != Delegation::Refused {
-            let claims = world.requests.claims_in(namespace).map(|request| (&request.key, request.target(namespace)));
-            let told = claims.filter_map(|(key, target)| Some((self.reports.last_seen(key, &target)?, target)));
-            let told: Vec<_> = told.collect();
-            told.into_iter().for_each(|(last_seen, target)| world.secrets.hint(target, Some(last_seen)));
-        }
+        self.hint_told(world, namespace);
         world.set_delegation(namespace, Delegation::Refused)
     }
 

@@ -293,7 +293,12 @@ impl Context {
 
     fn not_revoked(&self, target: &Target, failure: &ApiFailure, revoking: Revoking, denial: &Denial) -> Done {
         let deed = if matches!(revoking, Revoking::Mark { .. }) { "marked" } else { "deleted" };
-        let done = self.failed(target, failure, deed).while_revoking(denial);
+        let done = self.failed(target, failure, deed);
+        if *failure == ApiFailure::NotAllowed {
+            // The same as while nobody may look: where a list is allowed and this is not, the two take turns.
+            return Done { end: self.stays(target, denial, Stay::NotDelegated), ..done };
+        }
+        let done = done.while_revoking(denial);
         if done.failure.is_some() && !done.put_off && !done.next.abandoned {
             tracing::warn!(secret = %target, "cannot be {deed}: {failure}");
         }

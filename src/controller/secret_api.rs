@@ -139,7 +139,8 @@ impl SecretApi {
         match self.metadata(request).await {
             // Of what is gone the answer is a Status, whose metadata is empty.
             Ok(answer) => Ok(Some(answer).filter(|held| held.deleting)),
-            Err(ApiFailure::NotFound) => Ok(None),
+            // It came about, whatever the answer says of it.
+            Err(ApiFailure::NotFound | ApiFailure::Garbled) => Ok(None),
             Err(failure) => Err(failure),
         }
     }

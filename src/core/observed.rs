@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use kube::Resource;
 use serde_json::{Map, Value};
 
 use super::{
     marks::Marks,
     name::{NamespaceName, RequestKey, SecretName, Target, Uid},
 };
-use crate::api::names;
+use crate::api::{SecretsDistribution, names};
 
 /// `kubectl apply` keeps a copy of the object, content included, in this annotation: it is dropped unread.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -96,6 +97,13 @@ impl Observed {
         }
         let (namespace, name) = self.annotations.get(names::REQUEST)?.split_once('/')?;
         Some(RequestKey { namespace: NamespaceName::parse(namespace).ok()?, name: SecretName::parse(name).ok()? })
+    }
+
+    /// The request that its owner reference names, which is in its own namespace.
+    pub fn referenced_request(&self, at: &Target) -> Option<(RequestKey, Uid)> {
+        let owner = self.owners.iter().find(|owner| owner.kind == SecretsDistribution::kind(&()))?;
+        let key = RequestKey { namespace: at.namespace.clone(), name: SecretName::parse(&owner.name).ok()? };
+        Some((key, Uid::admitted(&owner.uid)))
     }
 
     /// Whether its people offer it to a request.

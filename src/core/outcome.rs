@@ -260,7 +260,10 @@ fn count(outcomes: &[Outcome], counts: impl Fn(&&Outcome) -> bool) -> i32 {
 
 fn targets(outcomes: &[Outcome]) -> Vec<TargetStatus> {
     let mut targets: Vec<_> = outcomes.iter().map(target).collect();
-    targets.sort_by(|a, b| (a.state, &a.namespace).cmp(&(b.state, &b.namespace)));
+    // What is blocked first: past the bound nobody would learn of it, nor the operator after its next start.
+    let is_blocked = |target: &TargetStatus| target.reason.as_deref() == Some(Reason::RevocationBlocked.as_str());
+    let rank = |target: &TargetStatus| (!is_blocked(target), target.state);
+    targets.sort_by(|a, b| (rank(a), &a.namespace).cmp(&(rank(b), &b.namespace)));
     targets.truncate(MAX_TARGETS);
     targets
 }

@@ -34,6 +34,8 @@ async fn a_restart_catches_up_and_touches_nothing_else() -> Result<()> {
     let expiring = granted(&site, "ends-meanwhile").await?;
     let dropped = granted(&site, "dropped").await?;
     let closed = granted(&site, "closed").await?;
+    closed.request("s", asks("Source", json!({}))).await?;
+    closed.until_ready("s").await?;
     for (name, _) in &requests {
         home.until_ready(name).await?;
     }
@@ -69,7 +71,9 @@ async fn a_restart_catches_up_and_touches_nothing_else() -> Result<()> {
     expiring.until_gone("r").await?;
     expiring.until_condition("r", "Permitted", "False", "GrantExpired").await?;
     dropped.until_gone("r").await?;
-    closed.until_condition("r", "Ready", "False", "RevocationBlocked").await?;
+    for name in ["r", "s"] {
+        closed.until_condition(name, "Ready", "False", "RevocationBlocked").await?;
+    }
     // It is about what was written for this request: not about another one that wants the same Secret.
     closed.request("other", asks("NotGranted", json!({ "name": "r" }))).await?;
     closed.until_condition("other", "Ready", "False", "NoPolicyForNamespace").await?;

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
-    api::{TargetStatus, conditions::Reason, names},
+    api::names,
     cli::{secrets::Found, view::View},
     core::{
         decide::Decision,
@@ -42,7 +42,8 @@ pub fn assume(view: &mut View) {
     assumed.into_iter().for_each(|(target, observed)| put(view, &target, observed));
 }
 
-/// A Secret counts where its namespace is there and has delegated; of one that was not listed the name is known.
+/// A Secret counts where its namespace is there and has delegated, or will have: then it is revoked. Of one that was not
+/// listed the name is known.
 fn put(view: &mut View, target: &Target, observed: Observed) {
     if view.world.policies.namespace(&target.namespace).is_none() {
         view.world.apply_namespace(Namespace::unknown(&target.namespace));
@@ -55,17 +56,10 @@ fn is_written(view: &View, request: &Request, namespace: &NamespaceName, target:
     let status = view.status(&request.key).filter(|status| status.told.observed_generation.is_some());
     let told = status.and_then(|status| status.told.targets.iter().find(|told| told.namespace == namespace.as_str()));
     match told {
-        // What is out of reach stays, whatever the policies say.
-        Some(told) if out_of_reach(told) => false,
         Some(told) => told.last_written.is_some() && told.name == target.name.as_str(),
         // No status yet, or a destination past the bound of what a status tells.
         None => granted && view.world.senior(request, target, view.at).is_none(),
     }
-}
-
-fn out_of_reach(told: &TargetStatus) -> bool {
-    let reasons = [Reason::NotDelegated, Reason::RevocationBlocked].map(Reason::as_str);
-    told.reason.as_deref().is_some_and(|reason| reasons.contains(&reason))
 }
 
 /// What the operator writes to a Secret.

@@ -26,12 +26,9 @@ pub struct LastSeen {
 
 impl LastSeen {
     pub(super) fn of(observed: &Observed, target: &Target) -> Option<Self> {
-        Some(Self {
-            key: observed.recorded_request(target)?,
-            uid: observed.owner()?,
-            written: observed.written,
-            is_retained: is_retained(observed),
-        })
+        let recorded = || Some((observed.recorded_request(target)?, observed.owner()?));
+        let (key, uid) = recorded().or_else(|| observed.referenced_request(target))?;
+        Some(Self { key, uid, written: observed.written, is_retained: is_retained(observed) })
     }
 
     /// Whether it was written for this very request, and not for another of its name.
@@ -45,10 +42,18 @@ impl LastSeen {
 pub(super) struct Hints(HashMap<NamespaceName, BTreeMap<Target, Option<LastSeen>>>);
 
 impl Hints {
-    /// There may be one. What was seen of it counts for more than what is told.
+    /// There may be one. Of what is said about it the later writing counts, and what was said before.
     pub fn add(&mut self, target: Target, last_seen: Option<LastSeen>) {
         let hint = self.0.entry(target.namespace.clone()).or_default().entry(target).or_default();
-        *hint = hint.take().or(last_seen);
+        let written = |seen: &Option<LastSeen>| seen.as_ref().map(|seen| seen.written);
+        if written(&last_seen) > written(hint) {
+            *hint = last_seen;
+        }
+    }
+
+    /// Somebody else may have written and deleted since: the places stay, and nothing is known of them.
+    pub fn doubt(&mut self) {
+        self.0.values_mut().flat_map(BTreeMap::values_mut).for_each(|hint| *hint = None);
     }
 
     /// All of a namespace are done with.

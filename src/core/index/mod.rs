@@ -117,9 +117,6 @@ impl World {
     /// Takes in a namespace.
     pub fn apply_namespace(&mut self, namespace: Namespace) -> BTreeSet<RequestKey> {
         let name = namespace.name.clone();
-        if self.policies.namespace(&name).is_none() && !self.closed.contains(&Gate::Namespaces) {
-            self.secrets.namespace_made(&name);
-        }
         match self.policies.apply_namespace(namespace) {
             true => self.namespace_changed(&name),
             false => BTreeSet::new(),

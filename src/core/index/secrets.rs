@@ -172,9 +172,9 @@ impl SecretIndex {
         self.hints.forget(namespace);
     }
 
-    /// A namespace came into being: what was told of another one of its name is not there.
-    pub fn namespace_made(&mut self, namespace: &NamespaceName) {
-        self.hints.forget(namespace);
+    /// Another replica has led meanwhile: what was seen where nobody can look now may be gone, or written anew.
+    pub fn doubt_hints(&mut self) {
+        self.hints.doubt();
     }
 
     /// A Secret of ours may be there, in a namespace of which nothing is known.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{aim, at, grant_nothing, here, namespace, object, ours, parse, policy, request, request_key, seen, with};
@@ -10,6 +11,7 @@ use crate::{
     core::{
         index::{self, Delegation, LastSeen, SecretState, Stored, World},
         name::Uid,
+        observed::Observed,
         policy::Namespace,
         request::Request,
     },
@@ -111,16 +113,38 @@ fn what_a_status_says_was_written_stays_where_nobody_can_look() {
 }
 
 #[test]
-fn what_was_seen_counts_for_more_than_what_is_told() {
+fn of_what_is_said_about_what_nobody_can_see_the_later_writing_counts() {
+    let written = |second| LastSeen { written: Some(Timestamp::from_second(second).unwrap()), ..seen() };
     let mut world = world(Delegation::Granted);
-    world.apply_secret(&at("db"), ours("db", "1"));
+    world.apply_secret(&at("db"), Observed { written: written(7).written, ..ours("db", "1") });
     world.set_delegation(&here(), Delegation::Refused);
-    world.secrets.hint(at("db"), Some(LastSeen { is_retained: true, ..seen() }));
-    world.secrets.hint(at("db"), None);
+    for (said, counts) in [(None, 7), (Some(seen()), 7), (Some(written(6)), 7), (Some(written(8)), 8)] {
+        world.secrets.hint(at("db"), said);
+        assert_eq!(world.secrets.last_seen(&at("db")), Some(&written(counts)));
+    }
+    world.secrets.hint(at("db"), Some(LastSeen { is_retained: true, ..written(8) }));
+    assert_eq!(world.secrets.last_seen(&at("db")), Some(&written(8)), "what was said before");
+    world.secrets.doubt_hints();
+    assert_eq!(world.secrets.last_seen(&at("db")), None);
+    assert_eq!(places(&world), ["db"], "it is looked for nevertheless");
+    world.secrets.hint(at("db"), Some(seen()));
     assert_eq!(world.secrets.last_seen(&at("db")), Some(&seen()));
     world.set_delegation(&here(), Delegation::Granted);
     world.secrets.hint(at("db"), Some(seen()));
     assert_eq!(world.secrets.last_seen(&at("db")), None, "everything is known there");
+}
+
+/// Whoever takes the record off does not hide the Secret by that.
+#[test]
+fn what_only_an_owner_reference_tells_of_is_known_as_well() {
+    let owner = |kind| json!([{ "apiVersion": "xlscsde.nhs.uk/v1", "kind": kind, "name": "db", "uid": "uid-db" }]);
+    for (kind, expected) in [("SecretsDistribution", Some(seen())), ("Deployment", None)] {
+        let mut world = world(Delegation::Granted);
+        let labels = json!({ names::OWNER_UID: "uid-db" });
+        world.apply_secret(&at("db"), parse(json!({ "uid": "s", "labels": labels, "ownerReferences": owner(kind) })));
+        world.set_delegation(&here(), Delegation::Refused);
+        assert_eq!(world.secrets.last_seen(&at("db")), expected.as_ref(), "{kind}");
+    }
 }
 
 #[test]

@@ -74,6 +74,17 @@ fn a_revocation_that_is_blocked_is_a_refusal_and_says_what_is_in_the_way() {
     assert_eq!(conditions(&status), [refused, blocked, blocked]);
 }
 
+#[test]
+fn what_is_blocked_is_listed_before_all_else() {
+    let denied = || End::Denied(denial(&[Reason::DeniedByRule]));
+    let stuck = End::Stuck(denial(&[Reason::DeniedByRule]), Reason::NotDelegated, "why".into());
+    let ends: Vec<_> = (0..60).map(|_| denied()).chain([stuck]).collect();
+    let status = of(ends);
+    assert_eq!((status.targets.len(), status.targets_total), (50, Some(61)));
+    assert_eq!(status.targets[0].reason.as_deref(), Some("RevocationBlocked"));
+    assert_eq!(status.targets[1].state, TargetState::Denied);
+}
+
 /// As it comes back from the API server: times are whole seconds there.
 fn stored(status: &SecretsDistributionStatus) -> SecretsDistributionStatus {
     serde_json::from_value(serde_json::to_value(status).unwrap()).unwrap()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{aim, at, grant_nothing, here, namespace, now, object, ours, parse, policy, request, seen};
+use super::{aim, at, grant_nothing, here, namespace, now, object, ours, parse, policy, request};
 use crate::{
     api::names,
     core::{
@@ -188,17 +188,4 @@ fn what_is_not_granted_and_stays_is_ones_own_and_is_not_meant_to() {
         goes_away(world);
     };
     assert_eq!(ungranted(ours("db", "1"), both), "Withdraw", "its namespace takes it along");
-}
-
-#[test]
-fn a_namespace_that_is_made_anew_holds_nothing_of_the_one_before() {
-    let mut world = world(json!({}));
-    world.apply_secret(&at("db"), ours("db", "1"));
-    world.delete_namespace(&here());
-    grant_nothing(&mut world);
-    // Told by a status that is late.
-    world.secrets.hint(at("db"), Some(seen()));
-    world.set_delegation(&here(), Delegation::Refused);
-    world.apply_namespace(Namespace::unknown(&here()));
-    assert!(aim(&world).starts_with("Withdraw"), "{}", aim(&world));
 }
