@@ -82,3 +82,11 @@ fn an_expiry_lasts_as_long_as_the_secret() {
     index.set_delegation(&namespace("a"), Delegation::Refused);
     assert_eq!((census(&index, "a"), index.expiry(&target("a", "late"))), (None, None));
 }
+
+#[test]
+fn once_somebody_else_has_written_no_expiry_is_known() {
+    let mut index = index();
+    index.forget_expiries();
+    assert_eq!(index.expiry(&target("a", "early")), None);
+    assert_eq!(census(&index, "a"), Some(Census { written: 3, revocation_pending: 1, not_after: None }));
+}

@@ -13,6 +13,7 @@ mod render;
 mod request;
 mod revoke;
 mod settle;
+mod world;
 
 use std::collections::BTreeMap;
 

@@ -13,7 +13,7 @@ use crate::{
     core::{
         decide::Denial,
         name::PolicyName,
-        outcome::{End, Outcome, explain, invalid, status},
+        outcome::{End, Outcome, broken, explain, invalid, status},
         request::Request,
     },
 };
@@ -83,6 +83,43 @@ fn what_is_blocked_is_listed_before_all_else() {
     assert_eq!((status.targets.len(), status.targets_total), (50, Some(61)));
     assert_eq!(status.targets[0].reason.as_deref(), Some("RevocationBlocked"));
     assert_eq!(status.targets[1].state, TargetState::Denied);
+}
+
+#[test]
+fn a_fault_of_the_operator_leaves_what_was_known() {
+    let before = SecretsDistributionStatus { observed_generation: Some(2), ..of(vec![End::Synced]) };
+    let after = broken(&request(json!({})), &before, later(60));
+    let failed = ("False", "InternalError");
+    assert_eq!(conditions(&after), [("True", "Granted"), failed, failed]);
+    assert_eq!(after.conditions.len(), 3);
+    assert_eq!((&after.targets, &after.decisions), (&before.targets, &before.decisions));
+}
+
+#[test]
+fn the_messages_say_where_and_in_how_many_places() {
+    let message = |ends, kind: &str| {
+        let told = of(ends).conditions.into_iter().find(|condition| condition.type_ == kind);
+        told.map(|condition| condition.message).unwrap()
+    };
+    let denied = || End::Denied(denial(&[Reason::DeniedByRule]));
+    assert!(!message(vec![denied()], "Permitted").contains("more destinations"));
+    assert!(message(vec![denied(), denied()], "Permitted").ends_with("(and 1 more destinations, see status.targets)"));
+    assert_eq!(message(vec![End::Synced], "Synced"), "Secret ns-0/db is as it should be");
+    assert_eq!(message(vec![End::Synced, End::Synced], "Synced"), "Secret db is as it should be in 2 namespaces");
+    let throttled = message(vec![End::Throttled(later(9))], "Synced");
+    assert!(throttled.starts_with("the rate limit of namespace ns-0 is used up: Secret ns-0/db"), "{throttled}");
+}
+
+#[test]
+fn a_message_names_three_mappings_and_counts_the_others() {
+    let explained = |mappings: usize| {
+        let names = (0..mappings).map(|i| json!({ "from": format!("source-{i}"), "to": format!("k{i}") }));
+        let request = request(json!({ "secrets": names.collect::<Vec<_>>() }));
+        let reasons = vec![BTreeSet::from([Reason::SourceNotPermitted]); mappings];
+        explain(&request, &request.target(&namespace("shop")), &Denial { reasons, quota: None })
+    };
+    assert!(explained(3).contains("source-2") && !explained(3).contains("more mappings"), "{}", explained(3));
+    assert!(explained(4).contains("; 1 more mappings, see status.decisions;"), "{}", explained(4));
 }
 
 /// As it comes back from the API server: times are whole seconds there.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{aim, at, grant_nothing, here, namespace, now, object, ours, parse, policy, request};
+use super::{aim, at, grant_nothing, here, namespace, now, object, ours, parse, policy, request, with};
 use crate::{
     api::names,
     core::{
@@ -13,7 +13,7 @@ use crate::{
         index::{self, Delegation, Stored, World},
         name::Target,
         observed::Observed,
-        plan::{Aim, Fate},
+        plan::{Aim, Fate, Plan},
         policy::Namespace,
         request::Request,
         settle::Revoking,
@@ -101,6 +101,47 @@ fn what_is_not_wanted_any_more_goes_unless_it_goes_already() {
     assert_eq!(leftovers(&world), [], "its namespace takes it along");
 }
 
+/// The Secret `team-b/db`, which was written for an earlier request `team-a/db`, with these annotations more.
+fn left_there(more: Value) -> (Target, Observed) {
+    let record = json!({ names::REQUEST: "team-a/db", names::TARGET: "team-b/db" });
+    let labels = json!({ names::OWNER_UID: "uid-earlier" });
+    let secret = parse(json!({ "uid": "s", "labels": labels, "annotations": with(record, more) }));
+    (Target { namespace: namespace("team-b"), ..at("db") }, secret)
+}
+
+/// A world in which that is found, beside a request `team-a/db` with this spec.
+fn inheriting(spec: Value, (target, secret): (Target, Observed)) -> World {
+    let mut world = world(spec);
+    world.apply_namespace(Namespace::unknown(&target.namespace));
+    world.set_delegation(&target.namespace, Delegation::Granted);
+    world.apply_secret(&target, secret);
+    world
+}
+
+#[test]
+fn what_an_earlier_request_of_the_name_has_left_is_taken_on_or_goes() {
+    let left = || left_there(json!({}));
+    let gone = || [(left().0, Fate::Orphan)];
+    let same = json!({ "namespaces": ["team-b"] });
+    let mut world = inheriting(same.clone(), left());
+    assert_eq!(leftovers(&world), [], "the one of now writes it");
+    grant_nothing(&mut world);
+    assert_eq!(leftovers(&world), gone(), "it may not");
+    let mut world = inheriting(with(same, json!({ "name": "after" })), left());
+    assert_eq!(leftovers(&world), gone(), "it does not want it");
+    world.delete_request(&request(json!({})).key);
+    assert_eq!(leftovers(&world), gone(), "nobody does");
+}
+
+#[test]
+fn what_a_deleted_request_has_left_stays_where_it_is_retained_or_another_sees_to_it() {
+    let mut world = inheriting(json!({}), left_there(json!({ names::DELETION_POLICY: "Retain" })));
+    // In the request's own namespace the garbage collector does.
+    world.apply_secret(&at("db"), of_an_earlier_request());
+    world.delete_request(&request(json!({})).key);
+    assert_eq!(leftovers(&world), []);
+}
+
 /// What is foretold of `team-a/db`, which a suspended request has left behind, if the policy goes.
 fn foretold(found: Observed, change: impl Fn(&mut World)) -> Option<Option<Revoking>> {
     let mut world = world(json!({ "name": "after", "suspend": true }));
@@ -122,6 +163,39 @@ fn what_a_suspended_request_has_left_is_foretold_to_be_revoked() {
         world.apply_request(resumed.key.clone(), Stored::Valid(Arc::new(resumed)));
     };
     assert_eq!(foretold(ours("db", "1"), resumed), None, "it goes anyway");
+}
+
+/// What there is to do for `team-a/db`.
+fn plan(world: &World) -> Plan {
+    world.plan(&request(json!({})).key, now()).unwrap()
+}
+
+fn graced(secret: Observed) -> Observed {
+    let record =
+        json!({ names::REQUEST: "team-a/db", names::TARGET: "team-a/db", names::REVOCATION: "Delete after 60s" });
+    Observed { annotations: parse(json!({ "annotations": record })).annotations, ..secret }
+}
+
+#[test]
+fn what_is_revoked_is_seen_to_first_and_again_when_its_grace_ends() {
+    for (spec, name) in [(json!({}), "wanted"), (json!({ "name": "after", "suspend": true }), "left behind")] {
+        let mut world = world(spec);
+        world.apply_secret(&at("db"), graced(ours("db", "1")));
+        assert_eq!((plan(&world).revokes(), plan(&world).wake_at), (false, None), "{name}");
+        grant_nothing(&mut world);
+        let ends = now().checked_add(SignedDuration::from_secs(60)).unwrap();
+        assert_eq!((plan(&world).revokes(), plan(&world).wake_at), (true, Some(ends)), "{name}");
+    }
+}
+
+#[test]
+fn a_status_can_be_written_once_every_destination_has_been_looked_at() {
+    let mut world = world(json!({}));
+    assert!(plan(&world).is_complete());
+    world.set_delegation(&here(), Delegation::Refused);
+    assert!(plan(&world).is_complete(), "that nobody may look is something to tell");
+    world.set_delegation(&here(), Delegation::Unknown);
+    assert!(!plan(&world).is_complete());
 }
 
 /// When `team-a/db` was last written, as far as a world can tell in which that is found.

@@ -138,6 +138,17 @@ fn names_and_selector_must_both_match() {
     assert!(!policy.namespaces.contains(&place("team-a", "tin")));
     assert!(!policy.namespaces.contains(&place("shop", "gold")));
     assert!(policy.is_on_mutable_labels());
+    let by_name = json!({ "selector": { "matchLabels": { names::NAME_LABEL: "team-a" } } });
+    for set in [json!({ "names": ["team-*"] }), by_name] {
+        assert!(!parse(json!({ "namespaces": set })).unwrap().is_on_mutable_labels(), "{set}");
+    }
+}
+
+#[test]
+fn a_policy_of_another_generation_may_say_the_same() {
+    let policy = parse(json!({})).unwrap();
+    assert!(policy.says_the_same(&Policy { generation: policy.generation + 1, ..policy.clone() }));
+    assert!(!policy.says_the_same(&Policy { max_distributions: Some(7), ..policy.clone() }));
 }
 
 #[test]
@@ -149,6 +160,7 @@ fn only_a_name_without_glob_and_selector_is_literal() {
     for set in [
         json!({ "names": ["kube-*"] }),
         json!({ "names": ["kube-syste?"] }),
+        json!({ "names": ["kube-public"] }),
         json!({ "selector": by_name }),
         json!({ "names": ["kube-system"], "selector": by_name }),
     ] {

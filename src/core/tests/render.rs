@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{CANARY, object, permit, rendered, rendered_of, request, seal};
+use super::{CANARY, object, permit, permit_under, policy, rendered, rendered_of, request, seal};
 use crate::{
     api::names,
     core::{
@@ -118,4 +118,22 @@ fn the_content_is_kept_byte_for_byte() {
     let crlf = "line\r\n\u{feff}end \n";
     let rendered = rendered_of(permit(&request(json!({})), "team-a"), crlf);
     assert_eq!(rendered.data().values().next().unwrap().expose(), crlf.as_bytes());
+}
+
+#[test]
+fn its_type_is_that_of_the_request_and_a_certificate_says_when_it_ends() {
+    let plain = rendered(&request(json!({})), "team-a");
+    assert_eq!((plain.secret_type(), plain.not_after()), ("Opaque", None));
+
+    let mut params = rcgen::CertificateParams::new(vec!["a.example".into()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2030, 2, 3);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pair = [("cert", params.self_signed(&key).unwrap().pem()), ("key", key.serialize_pem())];
+    let contents = pair.map(|(name, pem)| (SourceName::parse(name).unwrap(), SecretBytes::new(pem.into_bytes())));
+    let mappings = json!([{ "from": "cert", "to": "tls.crt" }, { "from": "key", "to": "tls.key" }]);
+    let tls = request(json!({ "type": "kubernetes.io/tls", "secrets": mappings }));
+    let granted = permit_under([policy(json!({ "types": ["kubernetes.io/tls"] }))], &tls, "team-a");
+    let rendered = render(granted, &contents.into(), &seal()).unwrap();
+    assert_eq!(rendered.secret_type(), "kubernetes.io/tls");
+    assert_eq!(rendered.not_after(), Some("2030-02-03T00:00:00Z".parse().unwrap()));
 }

@@ -145,3 +145,14 @@ fn the_values_have_their_bounds() {
     assert_refused(metadata("annotations", "note", &essay), "spec.metadata.annotations[note]", "at most 4096");
     assert!(parse(metadata("annotations", "note", &essay["ä".len()..])).is_ok());
 }
+
+#[test]
+fn a_trace_that_a_request_names_is_kept_unless_it_is_too_long_for_one() {
+    let named = |length| {
+        let mut object = object(json!({}));
+        let text = "a".repeat(length);
+        object.metadata.annotations = Some([(names::TRACEPARENT.to_string(), text)].into());
+        Request::parse(&object).unwrap().traceparent.map(|text| text.len())
+    };
+    assert_eq!([55, 64, 65].map(named), [Some(55), Some(64), None]);
+}

@@ -213,3 +213,28 @@ fn what_was_changed_by_others_is_put_right() {
     stale["managedFields"][0]["fieldsV1"]["f:metadata"]["f:labels"]["f:old"] = json!({});
     assert_eq!(step(&rendered, stale), Step::Change(Ownership::Ours), "a label of ours that is not wanted any more");
 }
+
+#[test]
+fn each_way_of_being_foreign_says_what_to_do() {
+    let says = |foreign: Foreign, words: &[&str]| {
+        let text = foreign.to_string();
+        words.iter().for_each(|word| assert!(text.contains(word), "{foreign:?} does not say {word:?}: {text}"));
+    };
+    let offer = format!("{}={}", names::ADOPTION, names::ALLOWED);
+    says(Foreign::Deleting, &["a finalizer holds it"]);
+    says(Foreign::Owned, &["ownerReferences", "delete it"]);
+    says(Foreign::LeftBehind, &["delete it", "spec.adopt: true"]);
+    says(Foreign::Unrecorded, &["delete it", "another spec.name", &offer]);
+    says(Foreign::Unowned, &["delete it", "another spec.name", &offer, "spec.adopt: true"]);
+}
+
+#[test]
+fn an_annotation_that_was_written_and_is_not_meant_any_more_goes() {
+    let rendered = ours();
+    let mut secret = as_written(&rendered);
+    secret["annotations"][names::REVOKED_AT] = json!("2026-01-15T12:00:00Z");
+    assert_eq!(step(&rendered, secret.clone()), Step::Keep, "it is somebody else's");
+    let held = &mut secret["managedFields"][0]["fieldsV1"]["f:metadata"]["f:annotations"];
+    held[format!("f:{}", names::REVOKED_AT)] = json!({});
+    assert_eq!(step(&rendered, secret), Step::Change(Ownership::Ours));
+}
