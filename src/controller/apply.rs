@@ -178,11 +178,7 @@ impl Context {
         let ours = matches!(ownership, Ownership::Ours | Ownership::Inherited);
         match (field, ours) {
             ("type", true) => {
-                if let Some(held) = self.secrets.delete(&target, observed).await? {
-                    self.world_mut().secrets.remember(&target, held);
-                    return Err(ApiFailure::Held);
-                }
-                self.metrics.wrote(&target.namespace, Operation::Delete);
+                self.delete(&target, observed).await?;
                 self.create(rendered, paid).await
             }
             ("type", false) => Ok(Written::Conflict(format!(
@@ -245,14 +241,20 @@ impl Context {
     }
 
     async fn remove(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
-        let deleted = self.secrets.delete(target, observed).await;
-        if let Some(held) = self.look_after(target, deleted).await? {
+        let deleted = self.delete(target, observed).await;
+        self.look_after(target, deleted).await?;
+        self.world_mut().secrets.delete(target);
+        tracing::info!(secret = %target, "secret deleted");
+        Ok(())
+    }
+
+    /// What a finalizer holds is not deleted, and known as it is now.
+    async fn delete(&self, target: &Target, observed: &Observed) -> Result<(), ApiFailure> {
+        if let Some(held) = self.secrets.delete(target, observed).await? {
             self.world_mut().secrets.remember(target, held);
             return Err(ApiFailure::Held);
         }
         self.metrics.wrote(&target.namespace, Operation::Delete);
-        self.world_mut().secrets.delete(target);
-        tracing::info!(secret = %target, "secret deleted");
         Ok(())
     }
 

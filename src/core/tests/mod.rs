@@ -80,9 +80,13 @@ fn policy(more: Value) -> Policy {
 }
 
 fn named_policy(name: &str, more: Value) -> Policy {
-    let anybody = json!({ "names": ["*"] });
-    let rule = json!({ "effect": "Allow", "sources": ["*", "*/*"], "requestedFrom": anybody });
-    let spec = json!({ "namespaces": anybody, "rules": [with(rule, more)] });
+    let rule = json!({ "effect": "Allow", "sources": ["*", "*/*"], "requestedFrom": { "names": ["*"] } });
+    policy_of(name, &["*"], with(rule, more), json!({}))
+}
+
+/// A policy for namespaces of these names, whose only rule is that; `more` fields of its spec.
+fn policy_of(name: &str, namespaces: &[&str], rule: Value, more: Value) -> Policy {
+    let spec = with(json!({ "namespaces": { "names": namespaces }, "rules": [rule] }), more);
     Policy::parse(&DistributionPolicy::new(name, serde_json::from_value(spec).unwrap())).unwrap()
 }
 

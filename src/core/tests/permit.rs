@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::{named_policy, namespace, now, permit_under, request};
+use super::{named_policy, namespace, now, permit_under, policy_of, request};
 use crate::{
-    api::{DistributionPolicy, names},
+    api::names,
     core::{
         decide::{Ask, Effects, Permit, effects},
         policy::{Namespace, Policy},
@@ -37,8 +37,7 @@ fn of_the_policies_that_grant_a_mapping_the_first_by_name_leads() {
 /// A policy that grants the source `cert` in namespaces of these names, until now.
 fn ended(names: &[&str]) -> Policy {
     let rule = json!({ "effect": "Allow", "sources": ["cert"] });
-    let spec = json!({ "namespaces": { "names": names }, "rules": [rule], "notAfter": now().to_string() });
-    Policy::parse(&DistributionPolicy::new("p", serde_json::from_value(spec).unwrap())).unwrap()
+    policy_of("p", names, rule, json!({ "notAfter": now().to_string() }))
 }
 
 /// What a policy by itself says about a request for a namespace, a second before now or at once.

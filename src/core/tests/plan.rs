@@ -58,6 +58,11 @@ fn a_destination_that_goes_is_waited_for() {
     assert_eq!(aim(&world), "Wait(NamespaceTerminating)");
 }
 
+/// What there is to do for `team-a/db`.
+fn plan(world: &World) -> Plan {
+    world.plan(&request(json!({})).key, now()).unwrap()
+}
+
 /// What is done about `team-a/db` once nothing grants it any more.
 fn revoking(found: Option<Observed>) -> Option<Revoking> {
     let mut world = world(json!({}));
@@ -65,8 +70,7 @@ fn revoking(found: Option<Observed>) -> Option<Revoking> {
         world.apply_secret(&at("db"), found);
     }
     grant_nothing(&mut world);
-    let plan = world.plan(&request(json!({})).key, now()).unwrap();
-    match plan.targets.into_iter().next().unwrap().aim {
+    match plan(&world).targets.into_iter().next().unwrap().aim {
         Aim::Withdraw(_, found) => found.map(|(_, revoking)| revoking),
         other => panic!("{other:?}"),
     }
@@ -81,8 +85,7 @@ fn what_was_written_is_revoked_unless_it_is_anothers() {
 
 /// What is done about what the request has left under its former name.
 fn leftovers(world: &World) -> Vec<(Target, Fate)> {
-    let plan = world.plan(&request(json!({})).key, now()).unwrap();
-    plan.leftovers.into_iter().map(|leftover| (leftover.target, leftover.fate)).collect()
+    plan(world).leftovers.into_iter().map(|leftover| (leftover.target, leftover.fate)).collect()
 }
 
 #[test]
@@ -165,14 +168,9 @@ fn what_a_suspended_request_has_left_is_foretold_to_be_revoked() {
     assert_eq!(foretold(ours("db", "1"), resumed), None, "it goes anyway");
 }
 
-/// What there is to do for `team-a/db`.
-fn plan(world: &World) -> Plan {
-    world.plan(&request(json!({})).key, now()).unwrap()
-}
-
-fn graced(secret: Observed) -> Observed {
-    let record =
-        json!({ names::REQUEST: "team-a/db", names::TARGET: "team-a/db", names::REVOCATION: "Delete after 60s" });
+/// With what its last write says about its revocation.
+fn stamped(secret: Observed, revocation: &str) -> Observed {
+    let record = json!({ names::REQUEST: "team-a/db", names::TARGET: "team-a/db", names::REVOCATION: revocation });
     Observed { annotations: parse(json!({ "annotations": record })).annotations, ..secret }
 }
 
@@ -180,7 +178,7 @@ fn graced(secret: Observed) -> Observed {
 fn what_is_revoked_is_seen_to_first_and_again_when_its_grace_ends() {
     for (spec, name) in [(json!({}), "wanted"), (json!({ "name": "after", "suspend": true }), "left behind")] {
         let mut world = world(spec);
-        world.apply_secret(&at("db"), graced(ours("db", "1")));
+        world.apply_secret(&at("db"), stamped(ours("db", "1"), "Delete after 60s"));
         assert_eq!((plan(&world).revokes(), plan(&world).wake_at), (false, None), "{name}");
         grant_nothing(&mut world);
         let ends = now().checked_add(SignedDuration::from_secs(60)).unwrap();
@@ -236,14 +234,8 @@ fn ungranted(found: Observed, change: impl Fn(&mut World)) -> String {
 }
 
 fn stays(world: &World) -> String {
-    let plan = world.plan(&request(json!({})).key, now()).unwrap();
-    let Aim::Stay(_, stay) = &plan.targets[0].aim else { return String::new() };
+    let Aim::Stay(_, stay) = &plan(world).targets[0].aim else { return String::new() };
     format!(" {stay:?}")
-}
-
-fn retained(observed: Observed) -> Observed {
-    let stamp = json!({ names::REQUEST: "team-a/db", names::TARGET: "team-a/db", names::REVOCATION: "Retain" });
-    Observed { annotations: parse(json!({ "annotations": stamp })).annotations, ..observed }
 }
 
 #[test]
@@ -252,10 +244,10 @@ fn what_is_not_granted_and_stays_is_ones_own_and_is_not_meant_to() {
     let refuse = |world: &mut World| drop(world.set_delegation(&here(), Delegation::Refused));
     assert_eq!(ungranted(ours("db", "1"), |_| ()), "Withdraw");
     assert_eq!(ungranted(held(), |_| ()), "Stay Finalizer");
-    assert_eq!(ungranted(retained(held()), |_| ()), "Withdraw");
+    assert_eq!(ungranted(stamped(held(), "Retain"), |_| ()), "Withdraw");
     assert_eq!(ungranted(held(), goes_away), "Withdraw", "its namespace takes it along");
     assert_eq!(ungranted(ours("db", "1"), refuse), "Stay NotDelegated");
-    assert_eq!(ungranted(retained(ours("db", "1")), refuse), "Stay Retained");
+    assert_eq!(ungranted(stamped(ours("db", "1"), "Retain"), refuse), "Stay Retained");
     assert_eq!(ungranted(of_an_earlier_request(), refuse), "Withdraw", "it is not of this request");
     let both = |world: &mut World| {
         refuse(world);

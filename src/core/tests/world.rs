@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{at, here, namespace, now, ours, request, request_key, with};
-use crate::api::DistributionPolicy;
+use super::{at, here, namespace, now, ours, policy_of, request, request_key};
 use crate::core::{
     forecast::{Edit, Forecast, Limits},
     index::{self, Delegation, Gate, Origin, SecretIndex, Stored, World},
@@ -63,12 +62,6 @@ fn a_delegation_has_changed_if_it_or_what_is_known_by_it_has() {
     secrets.apply(&at("db"), ours("db", "1"));
     assert!(secrets.set_delegation(&here(), Delegation::Refused), "a Secret is not known any more");
     assert!(!secrets.set_delegation(&here(), Delegation::Refused));
-}
-
-/// A policy for namespaces of these names, whose only rule is that; `more` fields of its spec.
-fn policy_of(name: &str, namespaces: &[&str], rule: Value, more: Value) -> Policy {
-    let spec = with(json!({ "namespaces": { "names": namespaces }, "rules": [rule] }), more);
-    Policy::parse(&DistributionPolicy::new(name, serde_json::from_value(spec).unwrap())).unwrap()
 }
 
 fn allow(source: &str) -> Value {
