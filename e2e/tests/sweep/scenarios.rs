@@ -188,7 +188,7 @@ async fn relabel(scene: &Scene<'_>) -> Result<()> {
 
 async fn delegate(scene: &Scene<'_>) -> Result<()> {
     create(scene).await?;
-    scene.undelegate(&scene.a).await?;
+    scene.a.undelegate().await?;
     scene.until_refused(&scene.a).await?;
     scene.rotate(2)?;
     scene.until_says("r", "NotDelegated").await?;

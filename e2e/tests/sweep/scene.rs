@@ -11,7 +11,6 @@ use e2e::site::{Site, Tenant, condition};
 use e2e::state::state;
 use e2e::{Mark, Operator, eventually, is_ready};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use secrets_distributor::api::SecretsDistributionStatus;
@@ -152,13 +151,6 @@ impl<'a> Scene<'a> {
         writes_of_secrets.namespace(&self.a.namespace).keep_to(burst, per / writes).map(drop).context("S7")
     }
 
-    /// Takes the delegation of A back.
-    pub async fn undelegate(&self, tenant: &Tenant<'_>) -> Result<()> {
-        let bindings = Api::<RoleBinding>::namespaced(self.site.cluster.client().await?, &tenant.namespace);
-        bindings.delete("secrets-distributor", &DeleteParams::default()).await?;
-        Ok(())
-    }
-
     /// Waits until the operator is refused there: to delete a RoleBinding is one thing, that it is in force no more
     /// another, and a little later.
     pub async fn until_refused(&self, tenant: &Tenant<'_>) -> Result<()> {
@@ -295,7 +287,7 @@ impl<'a> Scene<'a> {
         for policy in self.policies.take() {
             self.site.delete_policy(&policy).await?;
         }
-        tokio::try_join!(self.undelegate(&self.a), self.undelegate(&self.b))?;
+        tokio::try_join!(self.a.undelegate(), self.b.undelegate())?;
         tokio::try_join!(self.a.vanish(), self.b.vanish())?;
         SOURCES.iter().try_for_each(|source| self.site.sources.remove(&self.source(source)))
     }
